@@ -1,0 +1,53 @@
+// context.h: everything that one Lua state's use of the engine shares: errors, memory, random numbers, threads, modes.
+// There are no mutable globals: two contexts in two threads never meet. See alloc.h, random.h, thread.h for the parts.
+#ifndef NNL_BASE_CONTEXT_H
+#define NNL_BASE_CONTEXT_H
+
+#include "base/alloc.h"
+#include "base/random.h"
+#include "base/status.h"
+#include "base/thread.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NNL_ERROR_SIZE 512
+
+struct nnl_kernels;
+struct nnl_autograd;
+
+typedef struct nnl_context {
+    uint32_t refs; // the creator and every live tensor: whoever lets go last frees it
+    nnl_status status;
+    char error[NNL_ERROR_SIZE];
+
+    nnl_allocator allocator;
+    nnl_random random;
+    nnl_pool *pool;
+    const struct nnl_kernels *kernels;
+
+    bool grad_enabled;
+    uint64_t next_sequence; // number of the next graph node: backward walks from the newest to the oldest
+    int64_t live_tensors;
+    void (*autograd_free)(struct nnl_autograd *); // set by grad/, so that tensor/ need not know it
+
+    bool (*interrupted)(void *host); // asked between pieces of long work; NULL when the host has no wish to
+    void *host;
+} nnl_context;
+
+// Returns new, or NULL when there is no memory at all.
+nnl_context *nnl_context_new(void);
+void nnl_context_retain(nnl_context *ctx);
+void nnl_context_release(nnl_context *ctx);
+
+// Record a failure and return its status; the text replaces the one before.
+nnl_status nnl_fail(nnl_context *ctx, nnl_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// The same for functions that return a pointer.
+void *nnl_fail_null(nnl_context *ctx, nnl_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+void nnl_error_clear(nnl_context *ctx);
+
+#endif

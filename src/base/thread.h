@@ -1,0 +1,28 @@
+// thread.h: one pool of workers for a context. Work is cut by its size, never by the number of threads, so results do
+// not depend on that number. Workers start at the first large piece of work; after a fork the child makes its own.
+#ifndef NNL_BASE_THREAD_H
+#define NNL_BASE_THREAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct nnl_pool nnl_pool;
+
+// One part of a job: index `part` of `parts`.
+typedef void nnl_task(void *arg, size_t part);
+
+// Returns new, or NULL; no thread is started yet.
+nnl_pool *nnl_pool_new(int threads);
+void nnl_pool_free(nnl_pool *pool);
+
+int nnl_pool_threads(const nnl_pool *pool);
+void nnl_pool_set_threads(nnl_pool *pool, int threads);
+
+// Processors that this process may run on.
+int nnl_processors(void);
+
+// Run task(arg, 0) ... task(arg, parts - 1), in any order, on the caller and the workers; returns when all are done.
+// With one part, one thread, or from inside a task, everything runs on the caller.
+void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);
+
+#endif
