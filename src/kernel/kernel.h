@@ -135,12 +135,14 @@ typedef void nnl_adam_fn(size_t n, void *p, const void *g, void *m, void *v, voi
 typedef void nnl_rmsprop_fn(size_t n, void *p, const void *g, void *v, void *mean, void *buffer,
                             const nnl_rmsprop_step *step);
 
-// One table for an instruction set. Indexed by compute type where the last index is [NNL_COMPUTE_COUNT]; a NULL entry
-// means that the operation has no meaning there.
-typedef struct nnl_kernels {
-    const char *isa; // "baseline", "avx2", "avx512", "neon"
+// The tables, one group for each file of kernel/isa/. Indexed by compute type where the last index is
+// [NNL_COMPUTE_COUNT]; a NULL entry means that the operation has no meaning there.
+typedef struct nnl_convert_kernels {
     nnl_load_fn *load[NNL_DTYPE_COUNT][NNL_COMPUTE_COUNT];
     nnl_store_fn *store[NNL_DTYPE_COUNT][NNL_COMPUTE_COUNT];
+} nnl_convert_kernels;
+
+typedef struct nnl_elementwise_kernels {
     nnl_unary_fn *unary[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
     nnl_unary_grad_fn *unary_grad[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
     nnl_unary_grad2_fn *unary_grad2[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
@@ -148,26 +150,54 @@ typedef struct nnl_kernels {
     nnl_compare_fn *compare[NNL_COMPARE_COUNT][NNL_COMPUTE_COUNT];
     nnl_test_fn *test[NNL_TEST_COUNT][NNL_COMPUTE_COUNT];
     nnl_where_fn *where[4]; // by log2 of the element's bytes
+} nnl_elementwise_kernels;
+
+typedef struct nnl_reduce_kernels {
     nnl_reduce_fn *reduce[NNL_REDUCTION_COUNT][NNL_COMPUTE_COUNT];
     nnl_arg_reduce_fn *arg_max[NNL_COMPUTE_COUNT], *arg_min[NNL_COMPUTE_COUNT];
     nnl_sum_deviation_fn *sum_deviation[NNL_COMPUTE_COUNT];
+} nnl_reduce_kernels;
+
+typedef struct nnl_row_kernels {
     nnl_row_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT], *logsumexp[NNL_COMPUTE_COUNT];
     nnl_row_grad_fn *softmax_grad[NNL_COMPUTE_COUNT], *log_softmax_grad[NNL_COMPUTE_COUNT];
     nnl_scan_fn *cumsum[NNL_COMPUTE_COUNT], *cumprod[NNL_COMPUTE_COUNT];
-    nnl_loss_sum_fn *loss_sum[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
-    nnl_loss_each_fn *loss_each[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
-    nnl_loss_grad_fn *loss_grad[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
-    nnl_loss_grad_fn *loss_target_grad[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
+} nnl_row_kernels;
+
+typedef struct nnl_loss_kernels {
+    nnl_loss_sum_fn *sum[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
+    nnl_loss_each_fn *each[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
+    nnl_loss_grad_fn *grad[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
+    nnl_loss_grad_fn *target_grad[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
+} nnl_loss_kernels;
+
+typedef struct nnl_random_kernels {
     nnl_uniform_fn *uniform[NNL_COMPUTE_COUNT];
     nnl_normal_fn *normal[NNL_COMPUTE_COUNT];
     nnl_bernoulli_fn *bernoulli;
+} nnl_random_kernels;
+
+typedef struct nnl_optim_kernels {
     nnl_sgd_fn *sgd[NNL_COMPUTE_COUNT];
     nnl_adam_fn *adam[NNL_COMPUTE_COUNT];
     nnl_rmsprop_fn *rmsprop[NNL_COMPUTE_COUNT];
+} nnl_optim_kernels;
+
+// All kernels of one instruction set. Each group is a constant named after its file and instruction set:
+// nnl_convert_avx2, nnl_elementwise_avx2, ...
+typedef struct nnl_kernels {
+    const char *isa; // "baseline", "avx2", "avx512", "neon"
+    const nnl_convert_kernels *convert;
+    const nnl_elementwise_kernels *elementwise;
+    const nnl_reduce_kernels *reduce;
+    const nnl_row_kernels *rows;
+    const nnl_loss_kernels *loss;
+    const nnl_random_kernels *random;
+    const nnl_optim_kernels *optim;
 } nnl_kernels;
 
-// The table for the best instruction set of this processor, and the one by name (NULL where the processor or the build
-// has it not). The tables are constant.
+// The kernels for the best instruction set of this processor, and those by name (NULL where the processor or the build
+// has it not).
 const nnl_kernels *nnl_kernels_best(void);
 const nnl_kernels *nnl_kernels_named(const char *isa);
 
