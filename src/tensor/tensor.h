@@ -1,0 +1,61 @@
+// tensor.h: the tensor: a shape, strides and an offset into storage that others may share. Both are counted
+// references. "New" results belong to the caller, who releases them; NULL means that the context holds an
+// error.
+#ifndef NNL_TENSOR_TENSOR_H
+#define NNL_TENSOR_TENSOR_H
+
+#include "tensor/dtype.h"
+#include "tensor/shape.h"
+
+struct nnl_autograd;
+
+typedef struct nnl_storage {
+    uint32_t refs;
+    uint32_t
+        version; // counts in-place changes, so that backward can tell whether a saved value is still the same
+    nnl_context *ctx;
+    char *data;
+    size_t bytes;
+    void (*release)(
+        void *owner); // for memory that the engine does not own: called once, when the last user goes
+    void *owner;
+} nnl_storage;
+
+typedef struct nnl_tensor {
+    uint32_t refs;
+    nnl_dtype dtype;
+    bool is_view; // made by a view operation: writing to it changes another tensor
+    nnl_context *ctx;
+    nnl_storage *storage;
+    struct nnl_autograd *autograd; // gradient and place in the graph (grad/graph.h); NULL for a constant
+    int64_t offset;                // in elements
+    nnl_shape shape;
+    int64_t stride[NNL_MAX_DIMS]; // in elements
+} nnl_tensor;
+
+// Contiguous and not initialised. Returns new.
+nnl_tensor *nnl_tensor_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape);
+
+// Over memory of the host's, which stays untouched until `release` has been called. Returns new.
+nnl_tensor *nnl_tensor_over(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, void *data,
+                            void (*release)(void *owner), void *owner);
+
+// Another look at the same storage; outside the graph. Returns new.
+nnl_tensor *nnl_tensor_alias(const nnl_tensor *t, const nnl_shape *shape, const int64_t *stride,
+                             int64_t offset);
+
+// The same elements, outside the graph. Returns new.
+nnl_tensor *nnl_tensor_detach(const nnl_tensor *t);
+
+nnl_tensor *nnl_tensor_retain(nnl_tensor *t);
+void nnl_tensor_release(nnl_tensor *t); // NULL is allowed
+
+void *nnl_tensor_data(const nnl_tensor *t);
+int64_t nnl_tensor_numel(const nnl_tensor *t);
+bool nnl_tensor_is_contiguous(const nnl_tensor *t);
+nnl_compute nnl_tensor_compute(const nnl_tensor *t);
+
+// Note that the elements have changed in place.
+void nnl_tensor_changed(nnl_tensor *t);
+
+#endif
