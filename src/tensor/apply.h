@@ -1,0 +1,39 @@
+// apply.h: running elementwise kernels over whole tensors of any strides and dtypes. Operands whose memory is
+// not an array of the kernel's compute type pass through small buffers, block by block, so that a kernel
+// needs one form only.
+#ifndef NNL_TENSOR_APPLY_H
+#define NNL_TENSOR_APPLY_H
+
+#include "kernel/kernel.h"
+#include "tensor/tensor.h"
+
+// `out` has the broadcast shape of the inputs and may be one of them. `type` is the compute type that the
+// kernel was picked for: the inputs are converted to it on the way in, the results to out's dtype on the way
+// out.
+void nnl_apply_unary(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_unary_fn *kernel,
+                     const double *p);
+void nnl_apply_unary_grad(nnl_tensor *dx, const nnl_tensor *dout, const nnl_tensor *x, const nnl_tensor *y,
+                          nnl_compute type, nnl_unary_grad_fn *kernel, const double *p);
+void nnl_apply_unary_grad2(nnl_tensor *out, const nnl_tensor *u, const nnl_tensor *dout, const nnl_tensor *x,
+                           const nnl_tensor *y, nnl_compute type, nnl_unary_grad2_fn *kernel,
+                           const double *p);
+void nnl_apply_binary(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b, nnl_compute type,
+                      nnl_binary_fn *kernel);
+
+// The same with a number on one side.
+void nnl_apply_binary_number(nnl_tensor *out, const nnl_tensor *a, nnl_number b, bool number_first,
+                             nnl_compute type, nnl_binary_fn *kernel);
+
+// Kernels that give truth values: `out` is bool.
+void nnl_apply_compare(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b, nnl_compute type,
+                       nnl_compare_fn *kernel);
+void nnl_apply_test(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_test_fn *kernel);
+
+// out = condition ? a : b; a and b have out's dtype, condition is bool.
+void nnl_apply_where(nnl_tensor *out, const nnl_tensor *condition, const nnl_tensor *a, const nnl_tensor *b);
+
+// Elements of src, converted and broadcast, into dst.
+void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src);
+void nnl_apply_fill(nnl_tensor *dst, nnl_number value);
+
+#endif
