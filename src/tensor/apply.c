@@ -121,7 +121,6 @@ static void run_job(job *j, nnl_compute type, nnl_dtype result, const nnl_tensor
     const nnl_dtype_info *info = nnl_dtype_get(out->dtype);
     j->out_direct = out->dtype == result;
     j->store = kernels->convert->store[out->dtype][nnl_dtype_get(result)->compute];
-    if (result == NNL_BOOL) j->store = kernels->convert->store[out->dtype][NNL_IN_INT];
     j->element[0] = info->size;
     for (int k = 0; k < j->inputs; k++) {
         const nnl_dtype_info *in = nnl_dtype_get(tensors[k + 1]->dtype);

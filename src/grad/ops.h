@@ -1,0 +1,59 @@
+// ops.h: operations as plain functions, for layers, losses and the backward functions themselves. Each
+// records itself where a gradient is wanted. Results are new; NULL means an error in the context. Dims count
+// from 0.
+#ifndef NNL_GRAD_OPS_H
+#define NNL_GRAD_OPS_H
+
+#include "grad/graph.h"
+#include "kernel/kernel.h"
+
+// elementwise.c
+nnl_tensor *nnl_add(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
+nnl_tensor *nnl_sub(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
+nnl_tensor *nnl_mul(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
+nnl_tensor *nnl_div(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
+nnl_tensor *nnl_mul_number(nnl_context *ctx, nnl_tensor *a, double b);
+nnl_tensor *nnl_add_number(nnl_context *ctx, nnl_tensor *a, double b);
+nnl_tensor *nnl_unary_op(nnl_context *ctx, nnl_unary kind, nnl_tensor *x, const double *p);
+nnl_tensor *nnl_compare_op(nnl_context *ctx, nnl_compare kind, nnl_tensor *a, nnl_tensor *b);
+// dout * f'(x, y), itself differentiable once
+nnl_tensor *nnl_unary_grad_op(nnl_context *ctx, nnl_unary kind, nnl_tensor *dout, nnl_tensor *x,
+                              nnl_tensor *y, const double *p);
+
+// copy.c
+nnl_tensor *nnl_clone(nnl_context *ctx, nnl_tensor *x);      // contiguous
+nnl_tensor *nnl_contiguous(nnl_context *ctx, nnl_tensor *x); // x itself where it is
+nnl_tensor *nnl_to(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype);
+nnl_tensor *nnl_where(nnl_context *ctx, nnl_tensor *condition, nnl_tensor *a, nnl_tensor *b);
+
+// reduce.c
+nnl_tensor *nnl_sum(nnl_context *ctx, nnl_tensor *x, int ndims, const int64_t *dims,
+                    bool keepdim); // ndims 0: all
+nnl_tensor *nnl_mean(nnl_context *ctx, nnl_tensor *x, int ndims, const int64_t *dims, bool keepdim);
+nnl_tensor *nnl_sum_to(nnl_context *ctx, nnl_tensor *x,
+                       const nnl_shape *shape); // the reverse of broadcasting
+
+// view.c
+nnl_tensor *nnl_expand(nnl_context *ctx, nnl_tensor *x, const nnl_shape *shape);
+nnl_tensor *nnl_reshape(nnl_context *ctx, nnl_tensor *x,
+                        const nnl_shape *shape); // a view where strides allow
+nnl_tensor *nnl_transpose(nnl_context *ctx, nnl_tensor *x, int a, int b);
+nnl_tensor *nnl_permute(nnl_context *ctx, nnl_tensor *x, const int *order);
+nnl_tensor *nnl_unsqueeze(nnl_context *ctx, nnl_tensor *x, int dim);
+nnl_tensor *nnl_squeeze(nnl_context *ctx, nnl_tensor *x, int dim);
+nnl_tensor *nnl_slice(nnl_context *ctx, nnl_tensor *x, int dim, int64_t start, int64_t length, int64_t step);
+nnl_tensor *nnl_select(nnl_context *ctx, nnl_tensor *x, int dim, int64_t index);
+
+// matmul.c: 1-D, 2-D and batched, as PyTorch's matmul
+nnl_tensor *nnl_matmul(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
+
+// softmax.c
+nnl_tensor *nnl_softmax(nnl_context *ctx, nnl_tensor *x, int dim);
+nnl_tensor *nnl_log_softmax(nnl_context *ctx, nnl_tensor *x, int dim);
+
+// linear.c: act(x weight^T + bias), x (*, in), weight (out, in), bias (out) or NULL, `activation` a unary
+// operation or NNL_UNARY_COUNT for none
+nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                       nnl_unary activation);
+
+#endif
