@@ -194,7 +194,9 @@ static nnl_status collect(walk *w, nnl_node *node, nnl_tensor **dout) {
         if (!output || !output->pending) continue;
         nnl_status status = run_hooks(w->ctx, output);
         if (status != NNL_OK) return status;
-        dout[k] = nnl_tensor_retain(output->pending);
+        bool kept = w->capture && output->captured;
+        dout[k] = kept ? nnl_tensor_retain(output->pending) : output->pending;
+        if (!kept) output->pending = NULL;
         if (!output->retain_grad || w->capture) continue;
         status = accumulate_leaf(w->ctx, output, nnl_tensor_retain(dout[k]));
         if (status != NNL_OK) return status;
@@ -202,12 +204,13 @@ static nnl_status collect(walk *w, nnl_node *node, nnl_tensor **dout) {
     return NNL_OK;
 }
 
-// The gradients stay with the places that were asked for; the others are given up.
-static void release_places(walk *w, nnl_node *node) {
+// The gradients stay with the places that were asked for; the others are given up. `taken`: what collect
+// moved out.
+static void release_places(walk *w, nnl_node *node, nnl_tensor *const *taken) {
     for (int k = 0; k < node->n_outputs; k++) {
         nnl_autograd *output = node->output[k];
-        if (!output || !output->pending) continue;
-        if (!(w->capture && output->captured)) {
+        if (!output || (!output->pending && !taken[k])) continue;
+        if (output->pending && !(w->capture && output->captured)) {
             nnl_tensor_release(output->pending);
             output->pending = NULL;
         }
@@ -280,8 +283,8 @@ static nnl_status visit(walk *w, nnl_node *node) {
     nnl_status status = check_node(w->ctx, node);
     if (status == NNL_OK) status = collect(w, node, dout);
     if (status == NNL_OK) status = run_backward(w, node, dout);
+    release_places(w, node, dout);
     for (int k = 0; k < node->n_outputs; k++) nnl_tensor_release(dout[k]);
-    release_places(w, node);
     if (status == NNL_OK && !w->options->retain_graph && !w->options->create_graph) nnl_node_clear(node);
     nnl_node_release(node);
     return status;
@@ -308,6 +311,7 @@ static nnl_status finish_leaves(walk *w, nnl_status status) {
 
 static nnl_status walk_run(walk *w, nnl_status status) {
     nnl_context *ctx = w->ctx;
+    nnl_tensor *none[NNL_MAX_OUTPUTS] = {NULL};
     while (w->count > 0) {
         nnl_node *node = heap_pop(w);
         if (status == NNL_OK && ctx->interrupted && ctx->interrupted(ctx->host)) {
@@ -316,7 +320,7 @@ static nnl_status walk_run(walk *w, nnl_status status) {
         if (status == NNL_OK) {
             status = visit(w, node);
         } else {
-            release_places(w, node);
+            release_places(w, node, none);
             nnl_node_release(node);
         }
     }

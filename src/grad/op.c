@@ -1,0 +1,119 @@
+// op.c: calling operations, and the table of them all.
+#include "grad/op.h"
+#include "grad/graph.h"
+#include "grad/records.h"
+#include "tensor/apply.h"
+
+#include <string.h>
+
+void nnl_call_init(nnl_call *call, const nnl_op *op) {
+    call->op = op;
+    call->into = NULL;
+    call->lists_used = 0;
+    for (int k = 0; k < NNL_MAX_OUTPUTS; k++) call->out[k] = NULL;
+    for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
+        nnl_arg *arg = &call->arg[i];
+        *arg = (nnl_arg){.given = false};
+        switch (op->params[i].kind) {
+        case NNL_ARG_NUMBER:
+            arg->number = nnl_number_float(op->params[i].fallback);
+            break;
+        case NNL_ARG_BOOL:
+            arg->flag = op->params[i].fallback != 0;
+            break;
+        case NNL_ARG_INT:
+        case NNL_ARG_DIM:
+        case NNL_ARG_NEW_DIM:
+        case NNL_ARG_DTYPE:
+        case NNL_ARG_CHOICE:
+            arg->i = (int64_t)op->params[i].fallback;
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+nnl_shape *nnl_call_list(nnl_call *call, int arg) {
+    nnl_shape *list = &call->lists[call->lists_used++];
+    list->ndim = 0;
+    call->arg[arg].given = true;
+    call->arg[arg].list = list;
+    return list;
+}
+
+static void release_outputs(nnl_call *call) {
+    for (int k = 0; k < NNL_MAX_OUTPUTS; k++) {
+        nnl_tensor_release(call->out[k]);
+        call->out[k] = NULL;
+    }
+}
+
+static nnl_status run_plain(nnl_context *ctx, nnl_call *call) {
+    nnl_status status = call->op->forward(ctx, call);
+    if (status != NNL_OK) release_outputs(call);
+    return status;
+}
+
+static bool any_grad_wanted(const nnl_context *ctx, const nnl_call *call) {
+    for (int i = 0; i < NNL_MAX_ARGS && call->op->params[i].kind != NNL_ARG_END; i++) {
+        nnl_arg_kind kind = call->op->params[i].kind;
+        bool tensor = kind == NNL_ARG_TENSOR || (kind == NNL_ARG_OPERAND && !call->arg[i].is_number);
+        if (tensor && nnl_grad_wanted(ctx, &call->arg[i].tensor, 1)) return true;
+    }
+    return false;
+}
+
+static nnl_status check_fits(nnl_context *ctx, const nnl_call *call, const nnl_tensor *into,
+                             const nnl_tensor *out) {
+    char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
+    if (!nnl_shape_equal(&into->shape, &out->shape)) {
+        return nnl_fail(ctx, NNL_ERR_SHAPE, "%s_: the result of shape %s does not fit in place of %s",
+                        call->op->name, nnl_shape_text(&out->shape, a), nnl_shape_text(&into->shape, b));
+    }
+    if (nnl_dtype_get(out->dtype)->kind > nnl_dtype_get(into->dtype)->kind) {
+        return nnl_fail(ctx, NNL_ERR_DTYPE, "%s_: a result of %s cannot be stored in a tensor of %s",
+                        call->op->name, nnl_dtype_get(out->dtype)->name, nnl_dtype_get(into->dtype)->name);
+    }
+    return NNL_OK;
+}
+
+// The result apart, then copied over the tensor, which takes its place in the graph.
+static nnl_status run_and_copy(nnl_context *ctx, nnl_call *call) {
+    nnl_tensor *into = call->into;
+    call->into = NULL;
+    nnl_status status = run_plain(ctx, call);
+    call->into = into;
+    if (status != NNL_OK) return status;
+    nnl_tensor *out = call->out[0];
+    status = check_fits(ctx, call, into, out);
+    if (status == NNL_OK) {
+        nnl_apply_copy(into, out);
+        nnl_tensor_changed(into);
+        if (nnl_requires_grad(out)) nnl_autograd_move(into, out);
+        call->out[0] = nnl_tensor_retain(into);
+    }
+    nnl_tensor_release(out);
+    if (status != NNL_OK) call->out[0] = NULL;
+    return status;
+}
+
+nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call) {
+    if (!call->into) return run_plain(ctx, call);
+    bool recorded = any_grad_wanted(ctx, call);
+    nnl_status status = nnl_check_in_place(ctx, call->op->name, call->into, recorded);
+    if (status != NNL_OK) return status;
+    if (recorded || !(call->op->flags & NNL_OP_IN_PLACE)) return run_and_copy(ctx, call);
+    return run_plain(ctx, call);
+}
+
+nnl_tensor *nnl_call_result(nnl_context *ctx, nnl_call *call) {
+    return nnl_call_run(ctx, call) == NNL_OK ? call->out[0] : NULL;
+}
+
+const nnl_op *nnl_op_named(const char *name) {
+    for (const nnl_op *const *op = nnl_ops(); *op; op++) {
+        if (strcmp((*op)->name, name) == 0) return *op;
+    }
+    return NULL;
+}
