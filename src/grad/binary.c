@@ -44,18 +44,31 @@ static nnl_status operand_shape(nnl_context *ctx, const nnl_call *call, nnl_shap
 
 static nnl_tensor *tensor_of(const nnl_arg *arg) { return arg->is_number ? NULL : arg->tensor; }
 
+// Sums need no operand for their derivatives, a product only the other one: what is not saved may change or
+// go.
+static void operands_to_save(nnl_binary kind, nnl_tensor **x, nnl_tensor **y) {
+    bool x_wanted = *x && nnl_requires_grad(*x), y_wanted = *y && nnl_requires_grad(*y);
+    if (kind == NNL_BINARY_add || kind == NNL_BINARY_sub) x_wanted = y_wanted = false;
+    if (kind == NNL_BINARY_add || kind == NNL_BINARY_sub || kind == NNL_BINARY_mul) {
+        if (!y_wanted) *x = NULL;
+        if (!x_wanted) *y = NULL;
+    }
+}
+
 static nnl_status binary_record(nnl_context *ctx, const nnl_call *call) {
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
     binary_state state = {.number_first = a->is_number};
     if (a->is_number || b->is_number) state.number = a->is_number ? a->number : b->number;
     nnl_tensor *x = tensor_of(a), *y = tensor_of(b);
+    nnl_tensor *saved_x = x, *saved_y = y;
+    operands_to_save((nnl_binary)call->op->variant, &saved_x, &saved_y);
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
                                             .n_inputs = 2,
                                             .inputs = (nnl_tensor *const[]){x, y},
                                             .n_outputs = 1,
                                             .outputs = call->out,
                                             .n_saved = 2,
-                                            .saved = {x, y},
+                                            .saved = {saved_x, saved_y},
                                             .state = &state,
                                             .state_size = sizeof state});
 }

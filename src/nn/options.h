@@ -1,0 +1,74 @@
+// options.h: declared options, of layers, losses and optimizers alike: name, type, default, range,
+// documentation. The binding reads the declaration to check what a script gives and to say what is allowed.
+#ifndef NNL_NN_OPTIONS_H
+#define NNL_NN_OPTIONS_H
+
+#include "grad/ops.h"
+
+#define NNL_MAX_OPTIONS 14
+#define NNL_OPTION_LIST 4
+
+typedef enum nnl_option_type {
+    NNL_OPTION_END,
+    NNL_OPTION_INT,
+    NNL_OPTION_NUMBER,
+    NNL_OPTION_BOOL,
+    NNL_OPTION_CHOICE,     // one of the words in `choices`; the value is its position
+    NNL_OPTION_ACTIVATION, // the name of an elementwise operation; the value is an nnl_activation
+    NNL_OPTION_INTS,       // one integer, or a list of one for each dimension
+    NNL_OPTION_NUMBERS,    // a list of numbers, such as betas
+    NNL_OPTION_TENSOR,     // kept as the buffer of the same name
+} nnl_option_type;
+
+typedef struct nnl_option {
+    const char *name;
+    nnl_option_type type;
+    bool positional;     // may stand before the table of options, in the order of the declaration
+    bool required;       // else `fallback`
+    double fallback[2];  // of a number, integer, bool, choice; of the first two of a list
+    double low, high;    // both ends allowed; low == high: no limits
+    const char *choices; // words with one space between
+    const char *doc;
+    bool exclusive_low; // low itself is not allowed
+} nnl_option;
+
+typedef struct nnl_option_value {
+    bool given;
+    int count;
+    int64_t i; // an integer, bool or choice
+    double d;
+    int64_t ints[NNL_OPTION_LIST];
+    double numbers[NNL_OPTION_LIST];
+} nnl_option_value;
+
+// Activations by name, for options and for Dense: what is applied to a layer's result.
+typedef enum nnl_activation_kind {
+    NNL_ACTIVATION_NONE,
+    NNL_ACTIVATION_UNARY,
+    NNL_ACTIVATION_SOFTMAX,
+    NNL_ACTIVATION_LOG_SOFTMAX
+} nnl_activation_kind;
+
+typedef struct nnl_activation {
+    const char *name; // as in options: "relu", "leaky_relu", "linear" ...
+    nnl_activation_kind kind;
+    nnl_unary unary;
+    double p[2];
+} nnl_activation;
+
+// All of them, ended by a NULL name; the first is "linear", which does nothing. An option's value is a
+// position here.
+extern const nnl_activation nnl_activations[];
+nnl_tensor *nnl_activate(nnl_context *ctx, const nnl_activation *activation, nnl_tensor *x);
+
+// Sets a value to its declaration's fallback.
+void nnl_option_default(const nnl_option *option, nnl_option_value *value);
+
+// Checks ranges; `who` is the layer's name as scripts write it, such as "nn.Dense".
+nnl_status nnl_option_check(nnl_context *ctx, const char *who, const nnl_option *option,
+                            const nnl_option_value *value);
+
+// The declaration of this name and its position; NULL where there is none.
+const nnl_option *nnl_option_named(const nnl_option *options, const char *name, int *position);
+
+#endif
