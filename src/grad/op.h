@@ -66,10 +66,13 @@ typedef struct nnl_call {
 } nnl_call;
 
 enum {
-    NNL_OP_METHOD = 1,    // a method of tensors; the first argument is the tensor
-    NNL_OP_FUNCTION = 2,  // a function nn.NAME
-    NNL_OP_IN_PLACE = 4,  // has a form NAME_ that changes its first argument
-    NNL_OP_FUNCTIONAL = 8 // a function nn.functional.NAME
+    NNL_OP_METHOD = 1,   // a method of tensors; the first argument is the tensor
+    NNL_OP_FUNCTION = 2, // a function nn.NAME
+    NNL_OP_IN_PLACE =
+        4, // has a form NAME_ that changes its first argument, whose forward writes to call->into
+    NNL_OP_IN_PLACE_BY_COPY = 8, // has such a form; its result is copied over the argument
+    NNL_OP_FUNCTIONAL = 16,      // a function nn.functional.NAME
+    NNL_OP_POSITIONS = 32        // the last result holds positions, from 1
 };
 
 struct nnl_op {
