@@ -127,6 +127,7 @@ static nnl_status reshape_backward(nnl_context *ctx, nnl_node *node, nnl_tensor 
 static nnl_status flatten_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
     int first = (int)call->arg[1].i, last = (int)call->arg[2].i;
+    if (last < 0) last += x->shape.ndim;
     nnl_shape shape = {.ndim = 0};
     if (x->shape.ndim == 0) return reshape_to(ctx, call, x, &(nnl_shape){.ndim = 1, .size = {1}}, true);
     if (first > last) {
