@@ -21,6 +21,8 @@ static const uint8_t unary_saves[NNL_UNARY_COUNT] = {
 #undef UNARY_WITH
 };
 
+bool nnl_unary_reads_input(nnl_unary kind) { return (unary_saves[kind] & SAVE_INPUT) != 0; }
+
 nnl_dtype nnl_float_dtype(nnl_dtype dtype) { return nnl_dtype_is_float(dtype) ? dtype : NNL_FLOAT32; }
 
 static nnl_status output_fits(nnl_context *ctx, const nnl_call *call, nnl_dtype dtype,

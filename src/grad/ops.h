@@ -20,6 +20,9 @@ nnl_tensor *nnl_compare_op(nnl_context *ctx, nnl_compare kind, nnl_tensor *a, nn
 nnl_tensor *nnl_unary_grad_op(nnl_context *ctx, nnl_unary kind, nnl_tensor *dout, nnl_tensor *x,
                               nnl_tensor *y, const double *p);
 
+// Whether backward needs the operation's input rather than its result.
+bool nnl_unary_reads_input(nnl_unary kind);
+
 // copy.c
 nnl_tensor *nnl_clone(nnl_context *ctx, nnl_tensor *x);      // contiguous
 nnl_tensor *nnl_contiguous(nnl_context *ctx, nnl_tensor *x); // x itself where it is
@@ -46,10 +49,13 @@ nnl_tensor *nnl_select(nnl_context *ctx, nnl_tensor *x, int dim, int64_t index);
 
 // matmul.c: 1-D, 2-D and batched, as PyTorch's matmul
 nnl_tensor *nnl_matmul(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
+// Matrices, or batches of equal batch shape, either transposed on the way.
+nnl_tensor *nnl_mm(nnl_context *ctx, nnl_tensor *a, bool transpose_a, nnl_tensor *b, bool transpose_b);
 
 // softmax.c
 nnl_tensor *nnl_softmax(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_log_softmax(nnl_context *ctx, nnl_tensor *x, int dim);
+nnl_tensor *nnl_logsumexp(nnl_context *ctx, nnl_tensor *x, int ndims, const int64_t *dims, bool keepdim);
 
 // linear.c: act(x weight^T + bias), x (*, in), weight (out, in), bias (out) or NULL, `activation` a unary
 // operation or NNL_UNARY_COUNT for none
