@@ -68,7 +68,7 @@ typedef enum nnl_reduction {
 typedef void nnl_load_fn(size_t n, void *out, const void *x, ptrdiff_t stride);
 typedef void nnl_store_fn(size_t n, void *out, ptrdiff_t stride, const void *x);
 
-// out may be x (or a, or b) itself. p: the parameters of the operation, NULL where it has none.
+// out may be x (or a, or b) itself. p: the parameters of the operation, always two of them, NULL where it has none.
 typedef void nnl_unary_fn(size_t n, void *out, const void *x, const double *p);
 // dx = dout * f'(x, y). x and y are both readable; where backward needs only one, the other may be the same memory.
 typedef void nnl_unary_grad_fn(size_t n, void *dx, const void *dout, const void *x, const void *y, const double *p);

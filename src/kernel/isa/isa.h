@@ -3,6 +3,8 @@
 #ifndef NNL_KERNEL_ISA_H
 #define NNL_KERNEL_ISA_H
 
+#include "kernel/kernel.h"
+
 #ifndef NNL_ISA
 #define NNL_ISA baseline
 #endif
@@ -12,6 +14,27 @@
 
 // NNL_ISA_NAME(nnl_reduce) is nnl_reduce_avx2 when compiled for AVX2.
 #define NNL_ISA_NAME(name) NNL_ISA_JOIN(name, NNL_ISA)
+
+// The groups of kernel.h for one instruction set.
+#define NNL_DECLARE_GROUPS(isa)                                                                                        \
+    extern const nnl_convert_kernels nnl_convert_##isa;                                                                \
+    extern const nnl_elementwise_kernels nnl_elementwise_##isa;                                                        \
+    extern const nnl_reduce_kernels nnl_reduce_##isa;                                                                  \
+    extern const nnl_row_kernels nnl_rows_##isa;                                                                       \
+    extern const nnl_loss_kernels nnl_loss_##isa;                                                                      \
+    extern const nnl_random_kernels nnl_random_##isa;                                                                  \
+    extern const nnl_optim_kernels nnl_optim_##isa
+
+NNL_DECLARE_GROUPS(baseline);
+NNL_DECLARE_GROUPS(avx2);
+NNL_DECLARE_GROUPS(avx512);
+
+// Says of the loop below it that its elements are independent: pointers are equal or their arrays apart.
+#ifdef __clang__
+#define NNL_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define NNL_INDEPENDENT _Pragma("GCC ivdep")
+#endif
 
 // A loop over elements, written once and given its operation as a constant function, becomes straight vector code only
 // when both are inlined.
