@@ -85,7 +85,7 @@ static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype
 }
 
 static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     nnl_shape shape;
     nnl_status status = check_operands(ctx, call);
     if (status == NNL_OK) status = binary_dtype(ctx, call, &dtype);

@@ -68,7 +68,7 @@ static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind
 }
 
 static nnl_status unary_run(nnl_context *ctx, nnl_call *call, const unary_state *state, nnl_tensor *x) {
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     nnl_status status = unary_dtype(ctx, call->op->name, state->kind, x, &dtype);
     if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, &x->shape);
     if (status != NNL_OK) return status;

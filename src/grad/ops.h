@@ -47,6 +47,15 @@ nnl_tensor *nnl_squeeze(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_slice(nnl_context *ctx, nnl_tensor *x, int dim, int64_t start, int64_t length, int64_t step);
 nnl_tensor *nnl_select(nnl_context *ctx, nnl_tensor *x, int dim, int64_t index);
 
+// gather.c: positions count from 1
+nnl_tensor *nnl_index_select(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index);
+nnl_tensor *nnl_true_positions(nnl_context *ctx, nnl_tensor *mask); // of a bool tensor, flattened
+// zeros of a shape with x added at the positions along dim: the reverse of gather
+nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index, const nnl_shape *shape);
+
+// join.c
+nnl_tensor *nnl_cat(nnl_context *ctx, size_t count, nnl_tensor *const *items, int dim);
+
 // matmul.c: 1-D, 2-D and batched, as PyTorch's matmul
 nnl_tensor *nnl_matmul(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
 // Matrices, or batches of equal batch shape, either transposed on the way.

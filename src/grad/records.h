@@ -24,6 +24,7 @@ nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *
 // The groups of records, one for each file; each ends with a NULL name.
 extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_records[], nnl_copy_records[],
     nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
-    nnl_linear_records[];
+    nnl_linear_records[], nnl_extreme_records[], nnl_gather_records[], nnl_join_records[],
+    nnl_moment_records[];
 
 #endif
