@@ -88,7 +88,7 @@ static nnl_status record_cat(nnl_context *ctx, size_t count, nnl_tensor *const *
 
 nnl_tensor *nnl_cat(nnl_context *ctx, size_t count, nnl_tensor *const *items, int dim) {
     nnl_shape shape;
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     if (plan(ctx, count, items, dim, &shape, &dtype) != NNL_OK) return NULL;
     nnl_tensor *out = nnl_tensor_new(ctx, dtype, &shape);
     if (!out) return NULL;

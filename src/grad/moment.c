@@ -29,11 +29,11 @@ static nnl_status listed_dims(nnl_context *ctx, const nnl_call *call, int arg, n
 // sum((x - mean)^2) / (count - correction)
 static nnl_tensor *variance(nnl_context *ctx, nnl_call *call, const nnl_shape *dims, double count) {
     nnl_tensor *x = call->arg[0].tensor;
-    double correction = call->arg[2].flag ? 1 : 0;
+    double correction = call->arg[3].flag ? 1 : 0;
     nnl_tensor *mean = nnl_mean(ctx, x, dims->ndim, dims->size, true);
     nnl_tensor *deviation = mean ? nnl_sub(ctx, x, mean) : NULL;
     nnl_tensor *square = deviation ? nnl_unary_op(ctx, NNL_UNARY_square, deviation, NULL) : NULL;
-    nnl_tensor *sum = square ? nnl_sum(ctx, square, dims->ndim, dims->size, call->arg[3].flag) : NULL;
+    nnl_tensor *sum = square ? nnl_sum(ctx, square, dims->ndim, dims->size, call->arg[2].flag) : NULL;
     double divisor = count - correction > 0 ? count - correction : 0;
     nnl_tensor *out = sum ? nnl_mul_number(ctx, sum, 1 / divisor) : NULL;
     nnl_tensor_release(mean);
@@ -158,13 +158,13 @@ const nnl_op nnl_moment_records[] = {
      .doc = "the variance over dimensions, or of all; unbiased (the default) divides by n - 1, else by n",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,
-     .params = {X, DIMS, FLAG("unbiased", 1), FLAG("keepdim", 0)},
+     .params = {X, DIMS, FLAG("keepdim", 0), FLAG("unbiased", 1)},
      .forward = var_forward},
     {.name = "std",
      .doc = "the standard deviation over dimensions, or of all; unbiased as in var",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,
-     .params = {X, DIMS, FLAG("unbiased", 1), FLAG("keepdim", 0)},
+     .params = {X, DIMS, FLAG("keepdim", 0), FLAG("unbiased", 1)},
      .forward = var_forward,
      .variant = 1},
     {.name = "norm",
