@@ -105,7 +105,6 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
 }
 
 // ---- derivatives: each fills dx of the operands that want one
-// ------------------------------------------------------
 
 typedef struct pair {
     nnl_context *ctx;
@@ -348,7 +347,6 @@ static nnl_status floor_divide_backward(nnl_context *ctx, nnl_node *node, nnl_te
 }
 
 // ---- comparisons and tests
-// -----------------------------------------------------------------------------------------
 
 static nnl_status compare_forward(nnl_context *ctx, nnl_call *call) {
     nnl_shape shape;

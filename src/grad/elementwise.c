@@ -53,7 +53,6 @@ nnl_status nnl_call_output(nnl_context *ctx, nnl_call *call, nnl_dtype dtype, co
 }
 
 // ---- one operand
-// ---------------------------------------------------------------------------------------------------
 
 // The dtype of the result; integers keep theirs where the operation has a form for them.
 static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind, const nnl_tensor *x,

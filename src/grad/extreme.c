@@ -41,7 +41,6 @@ static nnl_tensor *positions(nnl_context *ctx, const nnl_tensor *x, const bool *
 }
 
 // ---- amax, amin: over any dimensions; ties share the gradient
-// ------------------------------------------------------
 
 static nnl_status extreme_forward(nnl_context *ctx, nnl_call *call, const bool *dropped, bool keepdim) {
     nnl_tensor *x = call->arg[0].tensor;
@@ -85,7 +84,6 @@ static nnl_status amax_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 }
 
 // ---- max, min: of all, or over one dimension with positions
-// --------------------------------------------------------
 
 static nnl_status over_dim_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;

@@ -22,7 +22,7 @@ static nnl_tensor *positions_of(nnl_context *ctx, const char *who, nnl_tensor *i
     return copy;
 }
 
-static nnl_status check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size) {
+nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size) {
     const int64_t *at = nnl_tensor_data(index);
     int64_t n = nnl_tensor_numel(index);
     for (int64_t i = 0; i < n; i++) {
@@ -35,7 +35,6 @@ static nnl_status check_positions(nnl_context *ctx, const char *who, const nnl_t
 }
 
 // ---- index_select: whole slices, and their way back
-// ----------------------------------------------------------------
 
 typedef struct slices {
     const int64_t *at;
@@ -110,7 +109,7 @@ static nnl_status index_select_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *index = positions_of(ctx, "index_select", call->arg[2].tensor);
     if (!index) return ctx->status;
     nnl_status status =
-        check_positions(ctx, "index_select", index, x->shape.ndim > 0 ? x->shape.size[dim] : 1);
+        nnl_check_positions(ctx, "index_select", index, x->shape.ndim > 0 ? x->shape.size[dim] : 1);
     if (status == NNL_OK) {
         call->out[0] = select_slices(ctx, call->op, x, dim, index);
         if (!call->out[0]) status = ctx->status;
@@ -165,7 +164,6 @@ static nnl_tensor *add_slices(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tens
 }
 
 // ---- gather and scatter: element by element
-// ------------------------------------------------------------------------
 
 // Walks the elements of the index tensor in order: calls with the element's own place (`local`, contiguous)
 // and the offset that it points to in a contiguous tensor of `shape`.
@@ -210,7 +208,7 @@ static nnl_status check_pointing(nnl_context *ctx, const char *who, const nnl_te
         return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: an index of shape %s does not fit a tensor of shape %s", who,
                         nnl_shape_text(&index->shape, a), nnl_shape_text(&x->shape, b));
     }
-    return check_positions(ctx, who, index, x->shape.ndim > 0 ? x->shape.size[dim] : 1);
+    return nnl_check_positions(ctx, who, index, x->shape.ndim > 0 ? x->shape.size[dim] : 1);
 }
 
 static nnl_tensor *gathered(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, int dim, nnl_tensor *index) {
@@ -304,7 +302,6 @@ nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *i
 }
 
 // ---- scatter (variant 0: replaces) and scatter_add (variant 1)
-// -----------------------------------------------------
 
 // The source as a contiguous tensor of x's dtype: the argument, or its number repeated.
 static nnl_tensor *scatter_source(nnl_context *ctx, const nnl_call *call, const nnl_tensor *index) {
@@ -398,7 +395,6 @@ static nnl_status scatter_backward(nnl_context *ctx, nnl_node *node, nnl_tensor 
 }
 
 // ---- masks
-// ---------------------------------------------------------------------------------------------------------
 
 // The positions (from 1) where a mask holds, in the order of the flattened tensor. Returns new.
 nnl_tensor *nnl_true_positions(nnl_context *ctx, nnl_tensor *mask) {
@@ -444,7 +440,6 @@ static nnl_status masked_select_forward(nnl_context *ctx, nnl_call *call) {
 }
 
 // ---- the table
-// -----------------------------------------------------------------------------------------------------
 
 #define TENSOR(name)                                                                                         \
     { name, NNL_ARG_TENSOR, false, 0, NULL }

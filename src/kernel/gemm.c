@@ -28,7 +28,6 @@ typedef struct product {
 static size_t pieces_of(size_t size, size_t step) { return (size + step - 1) / step; }
 
 // ---- one piece
-// -----------------------------------------------------------------------------------------------------
 
 static const char *at(const nnl_matrix *x, size_t row, size_t column, size_t element) {
     size_t offset = x->transposed ? column * x->ld + row : row * x->ld + column;
@@ -144,7 +143,6 @@ static void piece_task(void *arg, size_t part) {
 }
 
 // ---- the cut
-// -------------------------------------------------------------------------------------------------------
 
 // Pieces follow from the shape alone. The longer side is cut, into a few pieces: each packs its operands
 // anew.
@@ -164,7 +162,6 @@ static void cut(product *p) {
 }
 
 // ---- OpenBLAS's threads
-// --------------------------------------------------------------------------------------------
 
 // About a process-wide library, so of the process: whether its number of threads is ours to set once.
 static atomic_bool own_process;

@@ -18,7 +18,6 @@ typedef struct truth {
 } truth;
 
 // ---- one element: from memory to float, double and int64_t, and back
-// -----------------------------------------------
 
 // Towards zero, the ends of the range for what lies beyond it, 0 for NaN.
 NNL_INLINE int64_t double_to_int(double x) {
@@ -123,7 +122,6 @@ NNL_INLINE bfloat16 store_int_bfloat16(int64_t x) { return float_to_bfloat16((fl
 NNL_INLINE float16 store_int_float16(int64_t x) { return float_to_float16((float)x); }
 
 // ---- the loops: each pair of types lists one, with its element function
-// --------------------------------------------
 
 // The three cases of a stride stand in one expression each, so that a row of stride 1 is a plain vector loop.
 #define EACH(n, statement)                                                                                   \

@@ -149,7 +149,6 @@ static void log_softmax_grad_f64(size_t n, void *out, const void *given, const v
 }
 
 // ---- running sums and products: each element needs the one before, so these stay scalar
-// ----------------------------
 
 static void cumsum_f32(size_t n, void *out, const void *in) {
     double sum = 0;
