@@ -6,6 +6,7 @@
 #include "bind/compat.h"
 #include "grad/backward.h"
 #include "grad/ops.h"
+#include "tensor/apply.h"
 
 // Lua values that belong to the state, kept as values of its userdata.
 typedef enum nnl_kept {

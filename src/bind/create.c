@@ -265,6 +265,7 @@ static int create_randperm(lua_State *L) {
     int64_t *at = nnl_tensor_data(make(L, bind, &p));
     for (int64_t i = 0; i < n; i++) {
         int64_t j = (int64_t)nnl_random_below(&bind->ctx->random, (uint64_t)i + 1);
+        at[i] = i + 1;
         at[i] = at[j];
         at[j] = i + 1;
     }
