@@ -83,8 +83,8 @@ static nnl_status product(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, n
     if (w) {
         nnl_matrix a = {nnl_tensor_data(flat), (size_t)(in > 0 ? in : 1), false};
         nnl_matrix b = {nnl_tensor_data(w), (size_t)(in > 0 ? in : 1), true};
-        nnl_gemm(ctx->pool, nnl_tensor_compute(x), (size_t)rows, (size_t)columns, (size_t)in, 1, a, b, 0,
-                 nnl_tensor_data(out), (size_t)(columns > 0 ? columns : 1));
+        nnl_gemm(ctx->kernels, ctx->pool, nnl_tensor_compute(x), (size_t)rows, (size_t)columns, (size_t)in, 1,
+                 a, b, 0, nnl_tensor_data(out), (size_t)(columns > 0 ? columns : 1));
     }
     nnl_tensor_release(flat);
     nnl_tensor_release(w);
