@@ -25,5 +25,6 @@ nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *
 extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_records[], nnl_copy_records[],
     nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
     nnl_linear_records[];
+extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[];
 
 #endif
