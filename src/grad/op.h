@@ -104,8 +104,12 @@ nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call);
 // For operations with one result: runs, and returns it, new.
 nnl_tensor *nnl_call_result(nnl_context *ctx, nnl_call *call);
 
-// The table of all operations: every record of the folder, ended by NULL.
-const nnl_op *const *nnl_ops(void);
+// All operations, one after the other: start with a cursor of zeros; NULL is the end.
+typedef struct nnl_op_cursor {
+    int group, record;
+} nnl_op_cursor;
+
+const nnl_op *nnl_ops_next(nnl_op_cursor *cursor);
 const nnl_op *nnl_op_named(const char *name);
 
 #endif

@@ -1,6 +1,6 @@
-// vmath.h: the mathematics of ops.def, each function for float and double by the type of its argument. Floats take the
-// vector code of vmath_float.h, doubles the C library; what neither has as a primitive stands here. v_NAME_d and
-// v_NAME_d2 are first and second derivatives.
+// vmath.h: the mathematics of ops.def, each function for float and double by the type of its argument. Floats
+// take the vector code of vmath_float.h, doubles the C library; what neither has as a primitive stands here.
+// v_NAME_d and v_NAME_d2 are first and second derivatives.
 #ifndef NNL_KERNEL_VMATH_H
 #define NNL_KERNEL_VMATH_H
 
@@ -12,7 +12,9 @@
 #define NNL_V(x, of_float, of_double) _Generic((x), float : of_float, double : of_double)
 
 // The formulas in double, with the same clamps as in vmath_float.h against infinity times 0.
-NNL_INLINE double f64_between(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+NNL_INLINE double f64_between(double x, double low, double high) {
+    return x < low ? low : x > high ? high : x;
+}
 
 #define F64_SQRT_HALF 0.7071067811865476
 #define F64_INV_SQRT_2PI 0.3989422804014327
@@ -44,7 +46,9 @@ NNL_INLINE double f64_gelu_tanh_gate(double t) {
     return f64_sigmoid(GELU_TANH_SLOPE * (t + GELU_TANH_CUBE * t * t * t));
 }
 
-NNL_INLINE double f64_gelu_tanh(double x) { return (x < -40 ? -40 : x) * f64_gelu_tanh_gate(f64_between(x, -40, 40)); }
+NNL_INLINE double f64_gelu_tanh(double x) {
+    return (x < -40 ? -40 : x) * f64_gelu_tanh_gate(f64_between(x, -40, 40));
+}
 
 NNL_INLINE double f64_gelu_tanh_d(double x) {
     double t = f64_between(x, -40, 40), s = f64_gelu_tanh_gate(t);
@@ -140,7 +144,8 @@ NNL_INLINE double f64_clamped_log(double x) {
 #define v_mish_d(x) NNL_V(x, f32_mish_d, f64_mish_d)(x)
 #define v_mish_d2(x) NNL_V(x, f32_mish_d2, f64_mish_d2)(x)
 
-// 0 and NaN are their own sign. Rounding follows the mode of the processor, which nobody here changes: half to even.
+// 0 and NaN are their own sign. Rounding follows the mode of the processor, which nobody here changes: half
+// to even.
 #define v_abs(x) NNL_V(x, fabsf, fabs)(x)
 #define v_sign(x) NNL_V(x, f32_sign, f64_sign)(x)
 #define v_floor(x) NNL_V(x, floorf, floor)(x)
@@ -154,7 +159,8 @@ NNL_INLINE double f64_clamped_log(double x) {
 #define v_remainder(a, b) NNL_V(a, f32_remainder, f64_remainder)(a, b)
 #define v_atan2(a, b) NNL_V(a, atan2f, atan2)(a, b)
 
-// int64_t arithmetic that wraps around, by way of unsigned numbers, where C leaves it undefined for signed ones.
+// int64_t arithmetic that wraps around, by way of unsigned numbers, where C leaves it undefined for signed
+// ones.
 #define NNL_INT_ADD(a, b) ((int64_t)((uint64_t)(a) + (uint64_t)(b)))
 #define NNL_INT_SUB(a, b) ((int64_t)((uint64_t)(a) - (uint64_t)(b)))
 #define NNL_INT_MUL(a, b) ((int64_t)((uint64_t)(a) * (uint64_t)(b)))

@@ -1,33 +1,34 @@
-// elementwise.c: the loops of ops.def. Each operation becomes a small function for each type, each loop is written once
-// for each type, and a kernel is a loop given an operation: both are inlined, so the kernel is straight vector code.
+// elementwise.c: the loops of ops.def. Each operation becomes a small function for each type, each loop is
+// written once for each type, and a kernel is a loop given an operation: both are inlined, so the kernel is
+// straight vector code.
 #include "kernel/kernel.h"
 #include "kernel/vmath.h"
 
 // Operations in C. Not every operation uses all that it may.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-#define UNARY(name, f, df, ddf, ...)                                                                                   \
-    NNL_INLINE float name##_f32(float x, const float *p) { return (float)(f); }                                        \
-    NNL_INLINE float name##_d_f32(float x, float y, const float *p) { return (float)(df); }                            \
-    NNL_INLINE float name##_d2_f32(float x, float y, const float *p) { return (float)(ddf); }                          \
-    NNL_INLINE double name##_f64(double x, const double *p) { return (double)(f); }                                    \
-    NNL_INLINE double name##_d_f64(double x, double y, const double *p) { return (double)(df); }                       \
+#define UNARY(name, f, df, ddf, ...)                                                                         \
+    NNL_INLINE float name##_f32(float x, const float *p) { return (float)(f); }                              \
+    NNL_INLINE float name##_d_f32(float x, float y, const float *p) { return (float)(df); }                  \
+    NNL_INLINE float name##_d2_f32(float x, float y, const float *p) { return (float)(ddf); }                \
+    NNL_INLINE double name##_f64(double x, const double *p) { return (double)(f); }                          \
+    NNL_INLINE double name##_d_f64(double x, double y, const double *p) { return (double)(df); }             \
     NNL_INLINE double name##_d2_f64(double x, double y, const double *p) { return (double)(ddf); }
 #define UNARY_WITH UNARY
-#define UNARY_ANY(name, f, df, ddf, of_int, ...)                                                                       \
-    UNARY(name, f, df, ddf)                                                                                            \
+#define UNARY_ANY(name, f, df, ddf, of_int, ...)                                                             \
+    UNARY(name, f, df, ddf)                                                                                  \
     NNL_INLINE int64_t name##_i64(int64_t x) { return of_int; }
-#define BINARY(name, f, of_int, ...)                                                                                   \
-    NNL_INLINE float name##_f32(float a, float b) { return f; }                                                        \
-    NNL_INLINE double name##_f64(double a, double b) { return f; }                                                     \
+#define BINARY(name, f, of_int, ...)                                                                         \
+    NNL_INLINE float name##_f32(float a, float b) { return f; }                                              \
+    NNL_INLINE double name##_f64(double a, double b) { return f; }                                           \
     NNL_INLINE int64_t name##_i64(int64_t a, int64_t b) { return of_int; }
-#define COMPARE(name, test, ...)                                                                                       \
-    NNL_INLINE uint8_t name##_f32(float a, float b) { return test; }                                                   \
-    NNL_INLINE uint8_t name##_f64(double a, double b) { return test; }                                                 \
+#define COMPARE(name, test, ...)                                                                             \
+    NNL_INLINE uint8_t name##_f32(float a, float b) { return test; }                                         \
+    NNL_INLINE uint8_t name##_f64(double a, double b) { return test; }                                       \
     NNL_INLINE uint8_t name##_i64(int64_t a, int64_t b) { return test; }
-#define TEST(name, test, of_int, ...)                                                                                  \
-    NNL_INLINE uint8_t name##_f32(float x) { return test; }                                                            \
-    NNL_INLINE uint8_t name##_f64(double x) { return test; }                                                           \
+#define TEST(name, test, of_int, ...)                                                                        \
+    NNL_INLINE uint8_t name##_f32(float x) { return test; }                                                  \
+    NNL_INLINE uint8_t name##_f64(double x) { return test; }                                                 \
     NNL_INLINE uint8_t name##_i64(int64_t x) { return of_int; }
 #include "kernel/ops.def"
 #undef UNARY
@@ -58,15 +59,15 @@ NNL_INLINE void each_unary_f32(size_t n, float *out, const float *x, const doubl
     for (size_t i = 0; i < n; i++) out[i] = f(x[i], own.p);
 }
 
-NNL_INLINE void each_grad_f32(size_t n, float *dx, const float *dout, const float *x, const float *y, const double *p,
-                              derivative_f32 *df) {
+NNL_INLINE void each_grad_f32(size_t n, float *dx, const float *dout, const float *x, const float *y,
+                              const double *p, derivative_f32 *df) {
     const parameters_f32 own = parameters_of(p);
     NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) dx[i] = dout[i] * df(x[i], y[i], own.p);
 }
 
-NNL_INLINE void each_grad2_f32(size_t n, float *out, const float *u, const float *dout, const float *x, const float *y,
-                               const double *p, derivative_f32 *ddf) {
+NNL_INLINE void each_grad2_f32(size_t n, float *out, const float *u, const float *dout, const float *x,
+                               const float *y, const double *p, derivative_f32 *ddf) {
     const parameters_f32 own = parameters_of(p);
     NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) out[i] = u[i] * dout[i] * ddf(x[i], y[i], own.p);
@@ -153,38 +154,38 @@ NNL_INLINE void each_test_i64(size_t n, uint8_t *out, const int64_t *x, test_i64
 }
 
 // The kernels.
-#define UNARY_OF(name, type)                                                                                           \
-    static void name##_unary_##type(size_t n, void *out, const void *x, const double *p) {                             \
-        each_unary_##type(n, out, x, p, name##_##type);                                                                \
-    }                                                                                                                  \
-    static void name##_grad_##type(size_t n, void *dx, const void *dout, const void *x, const void *y,                 \
-                                   const double *p) {                                                                  \
-        each_grad_##type(n, dx, dout, x, y, p, name##_d_##type);                                                       \
-    }                                                                                                                  \
-    static void name##_grad2_##type(size_t n, void *out, const void *u, const void *dout, const void *x,               \
-                                    const void *y, const double *p) {                                                  \
-        each_grad2_##type(n, out, u, dout, x, y, p, name##_d2_##type);                                                 \
+#define UNARY_OF(name, type)                                                                                 \
+    static void name##_unary_##type(size_t n, void *out, const void *x, const double *p) {                   \
+        each_unary_##type(n, out, x, p, name##_##type);                                                      \
+    }                                                                                                        \
+    static void name##_grad_##type(size_t n, void *dx, const void *dout, const void *x, const void *y,       \
+                                   const double *p) {                                                        \
+        each_grad_##type(n, dx, dout, x, y, p, name##_d_##type);                                             \
+    }                                                                                                        \
+    static void name##_grad2_##type(size_t n, void *out, const void *u, const void *dout, const void *x,     \
+                                    const void *y, const double *p) {                                        \
+        each_grad2_##type(n, out, u, dout, x, y, p, name##_d2_##type);                                       \
     }
 #define UNARY(name, ...) UNARY_OF(name, f32) UNARY_OF(name, f64)
 #define UNARY_WITH UNARY
-#define UNARY_ANY(name, ...)                                                                                           \
-    UNARY(name)                                                                                                        \
-    static void name##_unary_i64(size_t n, void *out, const void *x, const double *p) {                                \
-        each_unary_i64(n, out, x, name##_i64);                                                                         \
+#define UNARY_ANY(name, ...)                                                                                 \
+    UNARY(name)                                                                                              \
+    static void name##_unary_i64(size_t n, void *out, const void *x, const double *p) {                      \
+        each_unary_i64(n, out, x, name##_i64);                                                               \
     }
-#define BINARY_OF(name, type)                                                                                          \
-    static void name##_binary_##type(size_t n, void *out, const void *a, const void *b) {                              \
-        each_binary_##type(n, out, a, b, name##_##type);                                                               \
+#define BINARY_OF(name, type)                                                                                \
+    static void name##_binary_##type(size_t n, void *out, const void *a, const void *b) {                    \
+        each_binary_##type(n, out, a, b, name##_##type);                                                     \
     }
 #define BINARY(name, ...) BINARY_OF(name, f32) BINARY_OF(name, f64) BINARY_OF(name, i64)
-#define COMPARE_OF(name, type)                                                                                         \
-    static void name##_compare_##type(size_t n, uint8_t *out, const void *a, const void *b) {                          \
-        each_compare_##type(n, out, a, b, name##_##type);                                                              \
+#define COMPARE_OF(name, type)                                                                               \
+    static void name##_compare_##type(size_t n, uint8_t *out, const void *a, const void *b) {                \
+        each_compare_##type(n, out, a, b, name##_##type);                                                    \
     }
 #define COMPARE(name, ...) COMPARE_OF(name, f32) COMPARE_OF(name, f64) COMPARE_OF(name, i64)
-#define TEST_OF(name, type)                                                                                            \
-    static void name##_test_##type(size_t n, uint8_t *out, const void *x) {                                            \
-        each_test_##type(n, out, x, name##_##type);                                                                    \
+#define TEST_OF(name, type)                                                                                  \
+    static void name##_test_##type(size_t n, uint8_t *out, const void *x) {                                  \
+        each_test_##type(n, out, x, name##_##type);                                                          \
     }
 #define TEST(name, ...) TEST_OF(name, f32) TEST_OF(name, f64) TEST_OF(name, i64)
 #include "kernel/ops.def"
@@ -195,9 +196,9 @@ NNL_INLINE void each_test_i64(size_t n, uint8_t *out, const int64_t *x, test_i64
 #undef COMPARE
 #undef TEST
 
-#define WHERE(bits)                                                                                                    \
-    NNL_INLINE void each_where_##bits(size_t n, uint##bits##_t *out, const uint8_t *c, const uint##bits##_t *a,        \
-                                      const uint##bits##_t *b)
+#define WHERE(bits)                                                                                          \
+    NNL_INLINE void each_where_##bits(size_t n, uint##bits##_t *out, const uint8_t *c,                       \
+                                      const uint##bits##_t *a, const uint##bits##_t *b)
 WHERE(8) {
     NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) out[i] = c[i] ? a[i] : b[i];
@@ -267,7 +268,8 @@ const nnl_elementwise_kernels NNL_ISA_NAME(nnl_elementwise) = {
         },
     .compare =
         {
-#define COMPARE(name, ...) [NNL_COMPARE_##name] = {name##_compare_f32, name##_compare_f64, name##_compare_i64},
+#define COMPARE(name, ...)                                                                                   \
+    [NNL_COMPARE_##name] = {name##_compare_f32, name##_compare_f64, name##_compare_i64},
 #include "kernel/ops.def"
 #undef COMPARE
         },
