@@ -2,7 +2,9 @@
 #include "nn/options.h"
 
 #define UNARY(name, kind, ...)                                                                               \
-    { name, NNL_ACTIVATION_UNARY, NNL_UNARY_##kind, {__VA_ARGS__} }
+    {                                                                                                        \
+        name, NNL_ACTIVATION_UNARY, NNL_UNARY_##kind, { __VA_ARGS__ }                                        \
+    }
 
 const nnl_activation nnl_activations[] = {
     {"linear", NNL_ACTIVATION_NONE, NNL_UNARY_COUNT, {0}},
@@ -30,7 +32,8 @@ const nnl_activation nnl_activations[] = {
 
 nnl_tensor *nnl_activate(nnl_context *ctx, const nnl_activation *activation, nnl_tensor *x) {
     int last = x->shape.ndim - 1;
-    if (activation->kind == NNL_ACTIVATION_UNARY) return nnl_unary_op(ctx, activation->unary, x, activation->p);
+    if (activation->kind == NNL_ACTIVATION_UNARY)
+        return nnl_unary_op(ctx, activation->unary, x, activation->p);
     if (activation->kind == NNL_ACTIVATION_SOFTMAX) return nnl_softmax(ctx, x, last);
     if (activation->kind == NNL_ACTIVATION_LOG_SOFTMAX) return nnl_log_softmax(ctx, x, last);
     return nnl_tensor_retain(x);

@@ -10,17 +10,20 @@ static nnl_status result(nnl_context *ctx, nnl_tensor *made, nnl_tensor **out) {
 }
 
 // The options of these, where there are any, are the operation's parameters.
-static nnl_status unary_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status unary_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                nnl_tensor **out) {
     double p[2] = {layer->option[0].d, layer->option[1].d};
     return result(ctx, nnl_unary_op(ctx, (nnl_unary)layer->class->variant, inputs[0], p), out);
 }
 
-static nnl_status gelu_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status gelu_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                               nnl_tensor **out) {
     nnl_unary kind = layer->option[0].i == 1 ? NNL_UNARY_gelu_tanh : NNL_UNARY_gelu_erf;
     return result(ctx, nnl_unary_op(ctx, kind, inputs[0], NULL), out);
 }
 
-static nnl_status softmax_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status softmax_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                  nnl_tensor **out) {
     int dim = nnl_layer_dim(ctx, layer, layer->option[0].i, inputs[0]->shape.ndim);
     return dim < 0 ? ctx->status : result(ctx, nnl_softmax(ctx, inputs[0], dim), out);
 }
@@ -62,8 +65,8 @@ const nnl_layer_class nnl_activation_classes[] = {
     UNARY("Tanh", tanh, "hyperbolic tangent", NO_OPTIONS),
     UNARY("Softplus", softplus, "log(1 + exp(beta * x)) / beta", ABOVE_ZERO("beta", 1, "sharpness"),
           NUMBER("threshold", 20, "x itself where beta * x is above")),
-    UNARY("Hardtanh", hardtanh, "x, but not below min_val nor above max_val", NUMBER("min_val", -1, "least result"),
-          NUMBER("max_val", 1, "largest result")),
+    UNARY("Hardtanh", hardtanh, "x, but not below min_val nor above max_val",
+          NUMBER("min_val", -1, "least result"), NUMBER("max_val", 1, "largest result")),
     {.name = "GELU",
      .doc = "x * Phi(x), Phi the normal distribution (Hendrycks and Gimpel 2016)",
      .inputs = 1,
@@ -73,9 +76,15 @@ const nnl_layer_class nnl_activation_classes[] = {
                   .choices = "none tanh",
                   .doc = "exact, or by a tanh"}},
      .forward = gelu_forward},
-    {.name = "Softmax", .doc = "exp(x) / sum(exp(x)) along a dimension", .inputs = 1, .options = {DIM},
+    {.name = "Softmax",
+     .doc = "exp(x) / sum(exp(x)) along a dimension",
+     .inputs = 1,
+     .options = {DIM},
      .forward = softmax_forward},
-    {.name = "LogSoftmax", .doc = "log(softmax(x)), stable", .inputs = 1, .options = {DIM},
+    {.name = "LogSoftmax",
+     .doc = "log(softmax(x)), stable",
+     .inputs = 1,
+     .options = {DIM},
      .forward = log_softmax_forward},
     {.name = NULL},
 };

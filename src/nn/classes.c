@@ -9,7 +9,7 @@ static const nnl_layer_class *const groups[] = {nnl_dense_classes, nnl_activatio
 
 const nnl_layer_class *nnl_layer_class_at(size_t position) {
     for (size_t g = 0; g < GROUPS; g++) {
-        for (const nnl_layer_class *class = groups[g]; class->name; class++) {
+        for (const nnl_layer_class *class = groups[g]; class->name; class ++) {
             if (position-- == 0) return class;
         }
     }
@@ -22,7 +22,7 @@ static bool has_name(const nnl_layer_class *class, const char *name) {
 
 const nnl_layer_class *nnl_layer_class_named(const char *name) {
     for (size_t g = 0; g < GROUPS; g++) {
-        for (const nnl_layer_class *class = groups[g]; class->name; class++) {
+        for (const nnl_layer_class *class = groups[g]; class->name; class ++) {
             if (has_name(class, name)) return class;
         }
     }
@@ -32,7 +32,7 @@ const nnl_layer_class *nnl_layer_class_named(const char *name) {
 int nnl_layer_dim(nnl_context *ctx, const nnl_layer *layer, int64_t given, int ndim) {
     if (given >= 1 && given <= ndim) return (int)given - 1;
     if (given < 0 && given >= -ndim) return (int)given + ndim;
-    nnl_fail(ctx, NNL_ERR_ARGUMENT, "nn.%s: dimension %lld is not in a tensor of %d dimensions", layer->class->name,
-             (long long)given, ndim);
+    nnl_fail(ctx, NNL_ERR_ARGUMENT, "nn.%s: dimension %lld is not in a tensor of %d dimensions",
+             layer->class->name, (long long)given, ndim);
     return -1;
 }

@@ -12,8 +12,8 @@ extern const nnl_layer_class nnl_dense_classes[], nnl_activation_classes[], nnl_
 #define NNL_DTYPE_OPTION                                                                                     \
     { .name = "dtype", .type = NNL_OPTION_CHOICE, .choices = "float32 float64", .doc = "of the parameters" }
 
-// A dimension as scripts count it (from 1, or from the end when negative) as one from 0; -1, and the error set,
-// where a tensor of ndim dimensions has it not.
+// A dimension as scripts count it (from 1, or from the end when negative) as one from 0; -1, and the error
+// set, where a tensor of ndim dimensions has it not.
 int nnl_layer_dim(nnl_context *ctx, const nnl_layer *layer, int64_t given, int ndim);
 
 #endif

@@ -13,7 +13,8 @@ enum { WEIGHT, BIAS_TENSOR };
     "default uniform normal trunc_normal zeros ones xavier_uniform xavier_normal kaiming_uniform "           \
     "kaiming_normal orthogonal"
 
-// PyTorch's Linear: both uniform within 1 / sqrt(in). Any other rule is the weight's, and the bias starts at 0.
+// PyTorch's Linear: both uniform within 1 / sqrt(in). Any other rule is the weight's, and the bias starts at
+// 0.
 static nnl_status dense_reset(nnl_context *ctx, nnl_layer *layer) {
     double bound = 1 / sqrt((double)layer->option[IN].i);
     size_t length;
@@ -54,7 +55,8 @@ static nnl_status check_input(nnl_context *ctx, const nnl_layer *layer, const nn
 }
 
 // l1 * sum |t| + l2 * sum t^2, added to *sum, which may be NULL.
-static nnl_status add_penalty(nnl_context *ctx, const nnl_option_value *option, nnl_tensor *t, nnl_tensor **sum) {
+static nnl_status add_penalty(nnl_context *ctx, const nnl_option_value *option, nnl_tensor *t,
+                              nnl_tensor **sum) {
     static const nnl_unary measure[2] = {NNL_UNARY_abs, NNL_UNARY_square};
     for (int k = 0; k < 2; k++) {
         if (option->numbers[k] == 0) continue;
@@ -88,7 +90,8 @@ static bool is_fused(const nnl_activation *activation) {
     return activation->kind == NNL_ACTIVATION_UNARY && activation->p[0] == 0 && activation->p[1] == 0;
 }
 
-static nnl_status dense_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status dense_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                nnl_tensor **out) {
     nnl_status status = check_input(ctx, layer, inputs[0]);
     if (status != NNL_OK) return status;
     const nnl_activation *activation = &nnl_activations[layer->option[ACTIVATION].i];
@@ -126,29 +129,32 @@ const nnl_layer_class nnl_dense_classes[] = {
      .doc = "Fully connected: (*, in_features) to (*, out_features), activation(x weight^T + bias). Without "
             "in_features its size comes from the first input.",
      .inputs = 1,
-     .options = {[IN] = {.name = "in_features",
-                         .type = NNL_OPTION_INT,
-                         .positional = true,
-                         .low = 1,
-                         .high = INFINITY,
-                         .doc = "size of each input; from the first one where left out"},
-                 [OUT] = {.name = "out_features",
-                          .type = NNL_OPTION_INT,
-                          .positional = true,
-                          .required = true,
-                          .low = 1,
-                          .high = INFINITY,
-                          .doc = "size of each result"},
-                 [ACTIVATION] = {.name = "activation", .type = NNL_OPTION_ACTIVATION, .doc = "applied to the result"},
-                 [BIAS] = {.name = "bias", .type = NNL_OPTION_BOOL, .fallback = {1}, .doc = "whether one is added"},
-                 [INIT] = {.name = "init",
-                           .type = NNL_OPTION_CHOICE,
-                           .choices = INITIALIZERS,
-                           .doc = "how the weight starts; default: both uniform within 1 / sqrt(in_features)"},
-                 [KERNEL_PENALTY] = PENALTY("kernel_regularizer", "penalty on the weight, added to the loss"),
-                 [BIAS_PENALTY] = PENALTY("bias_regularizer", "penalty on the bias"),
-                 [ACTIVITY_PENALTY] = PENALTY("activity_regularizer", "penalty on the result, per sample"),
-                 [DTYPE] = NNL_DTYPE_OPTION},
+     .options =
+         {[IN] = {.name = "in_features",
+                  .type = NNL_OPTION_INT,
+                  .positional = true,
+                  .low = 1,
+                  .high = INFINITY,
+                  .doc = "size of each input; from the first one where left out"},
+          [OUT] = {.name = "out_features",
+                   .type = NNL_OPTION_INT,
+                   .positional = true,
+                   .required = true,
+                   .low = 1,
+                   .high = INFINITY,
+                   .doc = "size of each result"},
+          [ACTIVATION] = {.name = "activation",
+                          .type = NNL_OPTION_ACTIVATION,
+                          .doc = "applied to the result"},
+          [BIAS] = {.name = "bias", .type = NNL_OPTION_BOOL, .fallback = {1}, .doc = "whether one is added"},
+          [INIT] = {.name = "init",
+                    .type = NNL_OPTION_CHOICE,
+                    .choices = INITIALIZERS,
+                    .doc = "how the weight starts; default: both uniform within 1 / sqrt(in_features)"},
+          [KERNEL_PENALTY] = PENALTY("kernel_regularizer", "penalty on the weight, added to the loss"),
+          [BIAS_PENALTY] = PENALTY("bias_regularizer", "penalty on the bias"),
+          [ACTIVITY_PENALTY] = PENALTY("activity_regularizer", "penalty on the result, per sample"),
+          [DTYPE] = NNL_DTYPE_OPTION},
      .slots = {{"weight", "out_features in_features", false, NULL}, {"bias", "out_features", false, "bias"}},
      .reset = dense_reset,
      .infer = dense_infer,

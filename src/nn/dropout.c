@@ -1,7 +1,8 @@
 // dropout.c: Dropout (Srivastava et al. 2014). The operation is in grad/dropout.c.
 #include "nn/classes.h"
 
-static nnl_status dropout_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status dropout_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                  nnl_tensor **out) {
     bool active = layer->training && layer->option[0].d > 0;
     *out = active ? nnl_dropout(ctx, inputs[0], layer->option[0].d) : nnl_tensor_retain(inputs[0]);
     return *out ? NNL_OK : ctx->status;

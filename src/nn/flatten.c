@@ -1,7 +1,8 @@
 // flatten.c: layers that change the shape alone, or nothing.
 #include "nn/classes.h"
 
-static nnl_status identity_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status identity_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                   nnl_tensor **out) {
     (void)ctx, (void)layer;
     *out = nnl_tensor_retain(inputs[0]);
     return NNL_OK;
@@ -19,7 +20,8 @@ static nnl_shape flattened(const nnl_shape *shape, int start, int end) {
     return flat;
 }
 
-static nnl_status flatten_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status flatten_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                  nnl_tensor **out) {
     const nnl_shape *shape = &inputs[0]->shape;
     int start = nnl_layer_dim(ctx, layer, layer->option[0].i, shape->ndim);
     int end = start < 0 ? -1 : nnl_layer_dim(ctx, layer, layer->option[1].i, shape->ndim);

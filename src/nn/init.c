@@ -37,9 +37,9 @@ nnl_status nnl_init_uniform(nnl_context *ctx, nnl_tensor *t, double low, double 
     nnl_tensor *values = scratch(ctx, t, compute_dtype(t));
     if (!values) return ctx->status;
     size_t n = (size_t)nnl_tensor_numel(t);
-    uint64_t block = nnl_random_reserve(&ctx->random, n);
-    ctx->kernels->random->uniform[nnl_tensor_compute(values)](n, nnl_tensor_data(values), ctx->random.seed, block,
-                                                              low, high);
+    uint64_t block = nnl_random_reserve(&ctx->random, 2 * n);
+    ctx->kernels->random->uniform[nnl_tensor_compute(values)](n, nnl_tensor_data(values), ctx->random.seed,
+                                                              block, low, high);
     settle(t, values);
     return NNL_OK;
 }
@@ -49,9 +49,9 @@ nnl_status nnl_init_normal(nnl_context *ctx, nnl_tensor *t, double mean, double 
     nnl_tensor *values = scratch(ctx, t, compute_dtype(t));
     if (!values) return ctx->status;
     size_t n = (size_t)nnl_tensor_numel(t);
-    uint64_t block = nnl_random_reserve(&ctx->random, 2 * n + 2);
-    ctx->kernels->random->normal[nnl_tensor_compute(values)](n, nnl_tensor_data(values), ctx->random.seed, block,
-                                                             mean, std);
+    uint64_t block = nnl_random_reserve(&ctx->random, 2 * n + 4);
+    ctx->kernels->random->normal[nnl_tensor_compute(values)](n, nnl_tensor_data(values), ctx->random.seed,
+                                                             block, mean, std);
     settle(t, values);
     return NNL_OK;
 }
@@ -68,10 +68,12 @@ static double polynomial(const double *c, int n, double x) {
 
 // Giles, "Approximating the erfinv function" (2012), to seven digits, then one step of Newton's.
 static double inverse_erf(double x) {
-    static const double centre[] = {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
-                                    -0.00125372503, -0.00417768164, 0.246640727,    1.50140941};
-    static const double tail[] = {-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
-                                  -0.0076224613,   0.00943887047,  1.00167406,    2.83297682};
+    static const double centre[] = {2.81022636e-08,  3.43273939e-07, -3.5233877e-06,
+                                    -4.39150654e-06, 0.00021858087,  -0.00125372503,
+                                    -0.00417768164,  0.246640727,    1.50140941};
+    static const double tail[] = {-0.000200214257, 0.000100950558, 0.00134934322,
+                                  -0.00367342844,  0.00573950773,  -0.0076224613,
+                                  0.00943887047,   1.00167406,     2.83297682};
     double w = -log((1 - x) * (1 + x));
     double y = x * (w < 5 ? polynomial(centre, 9, w - 2.5) : polynomial(tail, 9, sqrt(w) - 3));
     if (!isfinite(y)) return y;
@@ -81,8 +83,8 @@ static double inverse_erf(double x) {
 static nnl_status run_trunc_normal(nnl_context *ctx, nnl_tensor *t, const nnl_option_value *option) {
     double mean = option[0].d, std = option[1].d, low = option[2].d, high = option[3].d;
     if (!(low < high)) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "nn.init.trunc_normal_: a must be less than b, got %.14g and %.14g",
-                        low, high);
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                        "nn.init.trunc_normal_: a must be less than b, got %.14g and %.14g", low, high);
     }
     if (check_float(ctx, t) != NNL_OK) return ctx->status;
     nnl_tensor *values = scratch(ctx, t, NNL_FLOAT64);
@@ -99,10 +101,12 @@ static nnl_status run_trunc_normal(nnl_context *ctx, nnl_tensor *t, const nnl_op
 
 // ---- scaled by fans
 
-nnl_status nnl_init_fans(nnl_context *ctx, const char *who, const nnl_tensor *t, double *fan_in, double *fan_out) {
+nnl_status nnl_init_fans(nnl_context *ctx, const char *who, const nnl_tensor *t, double *fan_in,
+                         double *fan_out) {
     char text[NNL_SHAPE_TEXT];
     if (t->shape.ndim < 2) {
-        return nnl_fail(ctx, NNL_ERR_SHAPE, "nn.init.%s_: expected at least 2 dimensions (out, in, ...), got %s", who,
+        return nnl_fail(ctx, NNL_ERR_SHAPE,
+                        "nn.init.%s_: expected at least 2 dimensions (out, in, ...), got %s", who,
                         nnl_shape_text(&t->shape, text));
     }
     double field = 1;
@@ -116,8 +120,8 @@ double nnl_init_gain(const char *nonlinearity, double a) {
     static const struct {
         const char *name;
         double gain;
-    } gains[] = {{"linear", 1},  {"conv", 1},    {"sigmoid", 1}, {"tanh", 5.0 / 3},
-                 {"relu", M_SQRT2}, {"selu", 0.75}, {NULL, 0}};
+    } gains[] = {{"linear", 1},     {"conv", 1},    {"sigmoid", 1}, {"tanh", 5.0 / 3},
+                 {"relu", 1.4142135623730951}, {"selu", 0.75}, {NULL, 0}};
     if (strcmp(nonlinearity, "leaky_relu") == 0) return sqrt(2 / (1 + a * a));
     for (int k = 0; gains[k].name; k++) {
         if (strcmp(gains[k].name, nonlinearity) == 0) return gains[k].gain;
@@ -126,7 +130,8 @@ double nnl_init_gain(const char *nonlinearity, double a) {
 }
 
 // Glorot and Bengio 2010
-static nnl_status xavier_std(nnl_context *ctx, const char *who, const nnl_tensor *t, double gain, double *std) {
+static nnl_status xavier_std(nnl_context *ctx, const char *who, const nnl_tensor *t, double gain,
+                             double *std) {
     double fan_in, fan_out;
     nnl_status status = nnl_init_fans(ctx, who, t, &fan_in, &fan_out);
     if (status == NNL_OK) *std = gain * sqrt(2 / (fan_in + fan_out));
@@ -148,8 +153,8 @@ static nnl_status run_xavier_normal(nnl_context *ctx, nnl_tensor *t, const nnl_o
 #define NONLINEARITIES "linear conv sigmoid tanh relu leaky_relu selu"
 
 // He et al. 2015; option: a, mode, nonlinearity
-static nnl_status kaiming_std(nnl_context *ctx, const char *who, const nnl_tensor *t, const nnl_option_value *option,
-                              double *std) {
+static nnl_status kaiming_std(nnl_context *ctx, const char *who, const nnl_tensor *t,
+                              const nnl_option_value *option, double *std) {
     double fan_in, fan_out;
     size_t length;
     char name[16] = {0};
@@ -212,8 +217,8 @@ static nnl_status run_orthogonal(nnl_context *ctx, nnl_tensor *t, const nnl_opti
     { .name = n, .type = NNL_OPTION_NUMBER, .positional = true, .fallback = {value}, .doc = text }
 #define STD                                                                                                  \
     {                                                                                                        \
-        .name = "std", .type = NNL_OPTION_NUMBER, .positional = true, .fallback = {1}, .low = 0, .high = INFINITY, \
-        .doc = "standard deviation"                                                                          \
+        .name = "std", .type = NNL_OPTION_NUMBER, .positional = true, .fallback = {1}, .low = 0,             \
+        .high = INFINITY, .doc = "standard deviation"                                                        \
     }
 #define KAIMING                                                                                              \
     NUMBER("a", 0, "the negative slope of a leaky_relu that follows"),                                       \
@@ -222,12 +227,10 @@ static nnl_status run_orthogonal(nnl_context *ctx, nnl_tensor *t, const nnl_opti
          .positional = true,                                                                                 \
          .choices = "fan_in fan_out",                                                                        \
          .doc = "keep the variance forward (fan_in) or backward"},                                           \
-        {.name = "nonlinearity",                                                                             \
-         .type = NNL_OPTION_CHOICE,                                                                          \
-         .positional = true,                                                                                 \
-         .fallback = {5},                                                                                    \
-         .choices = NONLINEARITIES,                                                                          \
-         .doc = "what follows the layer"}
+    {                                                                                                        \
+        .name = "nonlinearity", .type = NNL_OPTION_CHOICE, .positional = true, .fallback = {5},              \
+        .choices = NONLINEARITIES, .doc = "what follows the layer"                                           \
+    }
 
 const nnl_initializer nnl_initializers[] = {
     {"uniform", "uniform in [a, b)", {NUMBER("a", 0, "lower end"), NUMBER("b", 1, "upper end")}, run_uniform},
@@ -242,11 +245,20 @@ const nnl_initializer nnl_initializers[] = {
      run_constant},
     {"zeros", "0 everywhere", {{.name = NULL}}, run_zeros},
     {"ones", "1 everywhere", {{.name = NULL}}, run_ones},
-    {"xavier_uniform", "uniform, after Glorot and Bengio 2010", {NUMBER("gain", 1, "scale")}, run_xavier_uniform},
-    {"xavier_normal", "normal, after Glorot and Bengio 2010", {NUMBER("gain", 1, "scale")}, run_xavier_normal},
+    {"xavier_uniform",
+     "uniform, after Glorot and Bengio 2010",
+     {NUMBER("gain", 1, "scale")},
+     run_xavier_uniform},
+    {"xavier_normal",
+     "normal, after Glorot and Bengio 2010",
+     {NUMBER("gain", 1, "scale")},
+     run_xavier_normal},
     {"kaiming_uniform", "uniform, after He et al. 2015", {KAIMING}, run_kaiming_uniform},
     {"kaiming_normal", "normal, after He et al. 2015", {KAIMING}, run_kaiming_normal},
-    {"orthogonal", "orthonormal rows or columns (Saxe et al. 2014)", {NUMBER("gain", 1, "scale")}, run_orthogonal},
+    {"orthogonal",
+     "orthonormal rows or columns (Saxe et al. 2014)",
+     {NUMBER("gain", 1, "scale")},
+     run_orthogonal},
     {.name = NULL},
 };
 

@@ -1,5 +1,5 @@
-// init.h: filling tensors with first values, each rule after its paper, as records that declare their options.
-// In place and outside the graph. Adding a rule is a function and a row in init.c.
+// init.h: filling tensors with first values, each rule after its paper, as records that declare their
+// options. In place and outside the graph. Adding a rule is a function and a row in init.c.
 #ifndef NNL_NN_INIT_H
 #define NNL_NN_INIT_H
 

@@ -1,5 +1,5 @@
-// layer.c: what all layers have in common: making them from their declaration, open sizes, loading values. The
-// table of classes is in classes.c, the shapes of parameters in slot.c.
+// layer.c: what all layers have in common: making them from their declaration, open sizes, loading values.
+// The table of classes is in classes.c, the shapes of parameters in slot.c.
 #include "nn/layer.h"
 #include "nn/slot.h"
 #include "tensor/apply.h"

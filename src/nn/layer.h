@@ -14,8 +14,8 @@
 typedef struct nnl_slot {
     const char *name;
     const char *shape; // NULL: as the tensor that the option of the same name gave, if it did
-    bool buffer;      // saved with the model, but not trained
-    const char *when; // the bool option that it depends on; NULL: always there
+    bool buffer;       // saved with the model, but not trained
+    const char *when;  // the bool option that it depends on; NULL: always there
 } nnl_slot;
 
 typedef struct nnl_layer nnl_layer;
@@ -46,8 +46,8 @@ struct nnl_layer {
     const nnl_layer_class *class;
     nnl_context *ctx;
     bool training;
-    bool built;         // the tensors are there
-    nnl_dtype dtype;    // of the tensors
+    bool built;          // the tensors are there
+    nnl_dtype dtype;     // of the tensors
     nnl_tensor *pending; // a penalty on the last result (activity_regularizer), until it is asked for
     nnl_option_value option[NNL_MAX_OPTIONS];
     nnl_tensor *tensor[NNL_MAX_SLOTS]; // NULL where not built, or left out

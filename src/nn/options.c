@@ -42,7 +42,8 @@ static nnl_status check_number(nnl_context *ctx, const char *who, const nnl_opti
     char range[96];
     if (within(option, x)) return NNL_OK;
     if (option->low == option->high) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: option '%s' must be a number, not NaN", who, option->name);
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: option '%s' must be a number, not NaN", who,
+                        option->name);
     }
     return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: option '%s' must be %s, got %.14g", who, option->name,
                     range_text(option, range, sizeof range), x);
