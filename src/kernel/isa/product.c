@@ -2,39 +2,50 @@
 // arithmetic.
 #include "kernel/isa/isa.h"
 
+#include <string.h>
+
 #define LANES 8
 #define ROWS 4 // worked on together, so that x is loaded once for all
 
-// Partial sums of ROWS dot products in lanes, folded at the end.
+// Eight floats in one value: GCC and Clang make of it whatever registers the instruction set has.
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+
+NNL_INLINE lanes load(const float *x) {
+    lanes v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+NNL_INLINE float fold(lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+
+NNL_INLINE float dot_tail(size_t from, size_t k, const float *x, const float *w) {
+    float rest = 0;
+    for (size_t i = from; i < k; i++) rest += x[i] * w[i];
+    return rest;
+}
+
+// ROWS dot products, each in lanes that are folded at the end.
 NNL_INLINE void dot_block(size_t k, float *out, const float *x, const float *w, size_t ld) {
-    float sum[ROWS][LANES] = {{0}};
+    lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
     size_t i = 0;
     for (; i + LANES <= k; i += LANES) {
-        for (size_t r = 0; r < ROWS; r++) {
-            for (size_t l = 0; l < LANES; l++) sum[r][l] += x[i + l] * w[r * ld + i + l];
-        }
+        lanes v = load(x + i);
+        s0 += v * load(w + i);
+        s1 += v * load(w + ld + i);
+        s2 += v * load(w + 2 * ld + i);
+        s3 += v * load(w + 3 * ld + i);
     }
-    for (size_t r = 0; r < ROWS; r++) {
-        float rest = 0;
-        for (size_t j = i; j < k; j++) rest += x[j] * w[r * ld + j];
-        for (size_t half = LANES / 2; half > 0; half /= 2) {
-            for (size_t l = 0; l < half; l++) sum[r][l] += sum[r][l + half];
-        }
-        out[r] = sum[r][0] + rest;
-    }
+    out[0] = fold(s0) + dot_tail(i, k, x, w);
+    out[1] = fold(s1) + dot_tail(i, k, x, w + ld);
+    out[2] = fold(s2) + dot_tail(i, k, x, w + 2 * ld);
+    out[3] = fold(s3) + dot_tail(i, k, x, w + 3 * ld);
 }
 
 static float dot_one(size_t k, const float *x, const float *w) {
-    float sum[LANES] = {0}, rest = 0;
+    lanes sum = {0};
     size_t i = 0;
-    for (; i + LANES <= k; i += LANES) {
-        for (size_t l = 0; l < LANES; l++) sum[l] += x[i + l] * w[i + l];
-    }
-    for (; i < k; i++) rest += x[i] * w[i];
-    for (size_t half = LANES / 2; half > 0; half /= 2) {
-        for (size_t l = 0; l < half; l++) sum[l] += sum[l + half];
-    }
-    return sum[0] + rest;
+    for (; i + LANES <= k; i += LANES) sum += load(x + i) * load(w + i);
+    return fold(sum) + dot_tail(i, k, x, w);
 }
 
 static void dot_rows(size_t n, size_t k, float *out, const float *x, const float *w, size_t ld) {
