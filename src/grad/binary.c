@@ -85,7 +85,7 @@ static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype
 }
 
 static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     nnl_shape shape;
     nnl_status status = check_operands(ctx, call);
     if (status == NNL_OK) status = binary_dtype(ctx, call, &dtype);
@@ -105,7 +105,6 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
 }
 
 // ---- derivatives: each fills dx of the operands that want one
-// ------------------------------------------------------
 
 typedef struct pair {
     nnl_context *ctx;
@@ -348,7 +347,6 @@ static nnl_status floor_divide_backward(nnl_context *ctx, nnl_node *node, nnl_te
 }
 
 // ---- comparisons and tests
-// -----------------------------------------------------------------------------------------
 
 static nnl_status compare_forward(nnl_context *ctx, nnl_call *call) {
     nnl_shape shape;

@@ -53,7 +53,6 @@ static nnl_status copy_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 }
 
 // ---- where, masked_fill
-// --------------------------------------------------------------------------------------------
 
 static nnl_status check_condition(nnl_context *ctx, const char *who, const nnl_tensor *condition) {
     if (condition->dtype == NNL_BOOL) return NNL_OK;

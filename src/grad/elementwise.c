@@ -53,7 +53,6 @@ nnl_status nnl_call_output(nnl_context *ctx, nnl_call *call, nnl_dtype dtype, co
 }
 
 // ---- one operand
-// ---------------------------------------------------------------------------------------------------
 
 // The dtype of the result; integers keep theirs where the operation has a form for them.
 static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind, const nnl_tensor *x,
@@ -68,7 +67,7 @@ static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind
 }
 
 static nnl_status unary_run(nnl_context *ctx, nnl_call *call, const unary_state *state, nnl_tensor *x) {
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     nnl_status status = unary_dtype(ctx, call->op->name, state->kind, x, &dtype);
     if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, &x->shape);
     if (status != NNL_OK) return status;

@@ -64,7 +64,6 @@ static nnl_status shapes_differ(nnl_context *ctx, const char *who, const nnl_ten
 }
 
 // ---- mm: c (..., m, n) = a b of batches with equal batch shapes, either transposed on the way
-// ----------------------
 
 static int64_t rows_of(const nnl_tensor *t, bool transposed) {
     return t->shape.size[t->shape.ndim - (transposed ? 1 : 2)];
@@ -162,7 +161,6 @@ nnl_tensor *nnl_mm(nnl_context *ctx, nnl_tensor *a, bool transpose_a, nnl_tensor
 }
 
 // ---- matmul: the cases of PyTorch's, as views around mm
-// ------------------------------------------------------------
 
 // Takes x.
 static nnl_tensor *expand_batch(nnl_context *ctx, nnl_tensor *x, const nnl_shape *batch) {

@@ -45,7 +45,30 @@ nnl_tensor *nnl_permute(nnl_context *ctx, nnl_tensor *x, const int *order);
 nnl_tensor *nnl_unsqueeze(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_squeeze(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_slice(nnl_context *ctx, nnl_tensor *x, int dim, int64_t start, int64_t length, int64_t step);
+// any look at a contiguous tensor's memory, as indexing makes it
+nnl_tensor *nnl_strided_view(nnl_context *ctx, nnl_tensor *x, const nnl_shape *shape, const int64_t *stride,
+                             int64_t offset);
 nnl_tensor *nnl_select(nnl_context *ctx, nnl_tensor *x, int dim, int64_t index);
+
+// gather.c: positions count from 1
+nnl_tensor *nnl_index_select(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index);
+nnl_tensor *nnl_true_positions(nnl_context *ctx, nnl_tensor *mask); // of a bool tensor, flattened
+// zeros of a shape with x added at the positions along dim: the reverse of gather
+nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index, const nnl_shape *shape);
+
+// assign.c: writes into a part (a view of t, not recorded) of t, in place and within the graph
+nnl_status nnl_assign(nnl_context *ctx, nnl_tensor *t, nnl_tensor *part, nnl_tensor *values);
+nnl_status nnl_assign_number(nnl_context *ctx, nnl_tensor *t, nnl_tensor *part, nnl_number value);
+// The content and place in the graph of a result, put in place of t's; both have one shape.
+nnl_status nnl_replace(nnl_context *ctx, nnl_tensor *t, nnl_tensor *result);
+
+// Rows `at` (int64, from 1) of t, seen as `shape`, become the values, which broadcast. Outside the graph
+// only.
+nnl_status nnl_index_put(nnl_context *ctx, nnl_tensor *t, const nnl_shape *shape, nnl_tensor *at,
+                         nnl_tensor *values);
+
+// join.c
+nnl_tensor *nnl_cat(nnl_context *ctx, size_t count, nnl_tensor *const *items, int dim);
 
 // matmul.c: 1-D, 2-D and batched, as PyTorch's matmul
 nnl_tensor *nnl_matmul(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);

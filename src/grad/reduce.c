@@ -82,7 +82,6 @@ static nnl_tensor *spread(nnl_context *ctx, nnl_tensor *dout, const reduce_state
 }
 
 // ---- sum, mean
-// -----------------------------------------------------------------------------------------------------
 
 static nnl_status sum_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
@@ -127,7 +126,6 @@ static nnl_status mean_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 }
 
 // ---- prod
-// ----------------------------------------------------------------------------------------------------------
 
 // x:prod([dim], [keepdim])
 static nnl_status prod_forward(nnl_context *ctx, nnl_call *call) {
@@ -189,7 +187,6 @@ static nnl_status prod_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 }
 
 // ---- truth
-// ---------------------------------------------------------------------------------------------------------
 
 static nnl_tensor *nonzero_count(nnl_context *ctx, nnl_call *call, const bool *dropped, bool keepdim) {
     nnl_tensor *x = call->arg[0].tensor;
@@ -224,7 +221,6 @@ static nnl_status truth_forward(nnl_context *ctx, nnl_call *call) {
 }
 
 // ---- the table
-// -----------------------------------------------------------------------------------------------------
 
 #define X                                                                                                    \
     { "input", NNL_ARG_TENSOR, false, 0, NULL }

@@ -112,7 +112,6 @@ static nnl_tensor *rows_backward(nnl_context *ctx, nnl_tensor *dout, nnl_tensor 
 }
 
 // ---- softmax and log_softmax (variant 1)
-// ---------------------------------------------------------------------------
 
 static nnl_status softmax_dtype(nnl_context *ctx, const char *who, const nnl_tensor *x) {
     if (x->dtype == NNL_FLOAT32 || x->dtype == NNL_FLOAT64) return NNL_OK;

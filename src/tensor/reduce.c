@@ -75,7 +75,6 @@ nnl_status nnl_rows_init(nnl_context *ctx, nnl_rows *rows, const nnl_tensor *x, 
 void nnl_rows_done(nnl_rows *rows) { nnl_tensor_release(rows->source); }
 
 // ---- parts
-// ---------------------------------------------------------------------------------------------------------
 
 typedef struct job {
     const nnl_rows *rows;
