@@ -19,8 +19,8 @@ function(nnl_find target)
     target_link_libraries(${target} INTERFACE ${${target}_LIBRARY})
     message(STATUS "Found ${target}: ${${target}_LIBRARY}")
   elseif(NOT arg_OPTIONAL)
-    message(FATAL_ERROR "nnlua needs ${arg_INSTALL}: ${arg_HEADER} was found at '${${target}_HEADERS}', "
-                        "the library at '${${target}_LIBRARY}'.")
+    list(GET arg_LIBRARIES 0 library)
+    message(FATAL_ERROR "nnlua needs ${arg_INSTALL}. Not found: ${arg_HEADER} or lib${library}.")
   endif()
 endfunction()
 

@@ -3,7 +3,6 @@
 #ifndef NNL_BASE_ALLOC_H
 #define NNL_BASE_ALLOC_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,7 +13,7 @@ typedef struct nnl_memory_stats {
     size_t live;       // bytes handed out, rounded up to their size class
     size_t cached;     // bytes kept for reuse
     size_t peak;       // the most that was ever live
-    uint64_t system;   // calls to the system's allocator so far
+    uint64_t system;   // calls to the system's allocator so far, to take and to give back
     uint64_t requests; // calls to nnl_alloc so far
 } nnl_memory_stats;
 
@@ -22,6 +21,7 @@ typedef struct nnl_block nnl_block;
 
 typedef struct nnl_allocator {
     nnl_block *free_list[NNL_SIZE_CLASSES];
+    uint64_t last_use[NNL_SIZE_CLASSES]; // of each list, in requests: the coldest makes room first
     nnl_memory_stats stats;
     size_t limit;         // most bytes live plus cached; 0 for none
     size_t since_report;  // bytes handed out since the host last looked: its collector's pace follows this

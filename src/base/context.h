@@ -24,7 +24,7 @@ typedef struct nnl_context {
     nnl_allocator allocator;
     nnl_random random;
     nnl_pool *pool;
-    const struct nnl_kernels *kernels;
+    const struct nnl_kernels *kernels; // NULL until the layer above sets it to nnl_kernels_best()
 
     bool grad_enabled;
     uint64_t next_sequence; // number of the next graph node: backward walks from the newest to the oldest

@@ -16,7 +16,10 @@ void nnl_random_seed(nnl_random *random, uint64_t seed);
 // Reserve `count` 32-bit words; returns the block at which they begin.
 uint64_t nnl_random_reserve(nnl_random *random, size_t count);
 
-// The four words of one block.
+// The function itself, as its authors define it.
+void nnl_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
+
+// The four words of one block: the seed is the key, the block's number the counter.
 void nnl_random_block(uint64_t seed, uint64_t block, uint32_t words[4]);
 
 // One word, one double in [0, 1), one integer in [0, bound): for scalar needs such as shuffling.

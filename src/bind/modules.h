@@ -1,4 +1,5 @@
-// modules.h: the Lua modules of lua/nnlua/, compiled in. scripts/dev/embed.cmake writes the table at build time.
+// modules.h: the Lua modules of lua/nnlua/, compiled in. scripts/dev/embed.cmake writes the table at build
+// time.
 #ifndef NNL_BIND_MODULES_H
 #define NNL_BIND_MODULES_H
 

@@ -76,7 +76,7 @@ static nnl_status binary_record(nnl_context *ctx, const nnl_call *call) {
 static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype *dtype) {
     nnl_binary kind = (nnl_binary)call->op->variant;
     *dtype = common_dtype(&call->arg[0], &call->arg[1]);
-    if (!ctx->kernels->elementwise->binary[kind][NNL_IN_INT]) *dtype = nnl_float_dtype(*dtype);
+    if (kind == NNL_BINARY_div || kind == NNL_BINARY_atan2) *dtype = nnl_float_dtype(*dtype);
     if (*dtype == NNL_BOOL && kind == NNL_BINARY_sub) {
         return nnl_fail(ctx, NNL_ERR_DTYPE,
                         "sub: not defined for two bool tensors; use logical_xor or to(\"int64\")");
@@ -85,7 +85,7 @@ static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype
 }
 
 static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     nnl_shape shape;
     nnl_status status = check_operands(ctx, call);
     if (status == NNL_OK) status = binary_dtype(ctx, call, &dtype);
@@ -105,7 +105,6 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
 }
 
 // ---- derivatives: each fills dx of the operands that want one
-// ------------------------------------------------------
 
 typedef struct pair {
     nnl_context *ctx;
@@ -348,7 +347,6 @@ static nnl_status floor_divide_backward(nnl_context *ctx, nnl_node *node, nnl_te
 }
 
 // ---- comparisons and tests
-// -----------------------------------------------------------------------------------------
 
 static nnl_status compare_forward(nnl_context *ctx, nnl_call *call) {
     nnl_shape shape;

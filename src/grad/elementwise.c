@@ -21,6 +21,8 @@ static const uint8_t unary_saves[NNL_UNARY_COUNT] = {
 #undef UNARY_WITH
 };
 
+bool nnl_unary_reads_input(nnl_unary kind) { return (unary_saves[kind] & SAVE_INPUT) != 0; }
+
 nnl_dtype nnl_float_dtype(nnl_dtype dtype) { return nnl_dtype_is_float(dtype) ? dtype : NNL_FLOAT32; }
 
 static nnl_status output_fits(nnl_context *ctx, const nnl_call *call, nnl_dtype dtype,
@@ -51,7 +53,6 @@ nnl_status nnl_call_output(nnl_context *ctx, nnl_call *call, nnl_dtype dtype, co
 }
 
 // ---- one operand
-// ---------------------------------------------------------------------------------------------------
 
 // The dtype of the result; integers keep theirs where the operation has a form for them.
 static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind, const nnl_tensor *x,
@@ -66,7 +67,7 @@ static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind
 }
 
 static nnl_status unary_run(nnl_context *ctx, nnl_call *call, const unary_state *state, nnl_tensor *x) {
-    nnl_dtype dtype;
+    nnl_dtype dtype = NNL_FLOAT32;
     nnl_status status = unary_dtype(ctx, call->op->name, state->kind, x, &dtype);
     if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, &x->shape);
     if (status != NNL_OK) return status;

@@ -1,10 +1,8 @@
-// op.c: calling operations, and the table of them all.
+// op.c: calling operations, in place or not.
 #include "grad/op.h"
 #include "grad/graph.h"
 #include "grad/records.h"
 #include "tensor/apply.h"
-
-#include <string.h>
 
 void nnl_call_init(nnl_call *call, const nnl_op *op) {
     call->op = op;
@@ -109,11 +107,4 @@ nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call) {
 
 nnl_tensor *nnl_call_result(nnl_context *ctx, nnl_call *call) {
     return nnl_call_run(ctx, call) == NNL_OK ? call->out[0] : NULL;
-}
-
-const nnl_op *nnl_op_named(const char *name) {
-    for (const nnl_op *const *op = nnl_ops(); *op; op++) {
-        if (strcmp((*op)->name, name) == 0) return *op;
-    }
-    return NULL;
 }

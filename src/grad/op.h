@@ -66,10 +66,13 @@ typedef struct nnl_call {
 } nnl_call;
 
 enum {
-    NNL_OP_METHOD = 1,    // a method of tensors; the first argument is the tensor
-    NNL_OP_FUNCTION = 2,  // a function nn.NAME
-    NNL_OP_IN_PLACE = 4,  // has a form NAME_ that changes its first argument
-    NNL_OP_FUNCTIONAL = 8 // a function nn.functional.NAME
+    NNL_OP_METHOD = 1,   // a method of tensors; the first argument is the tensor
+    NNL_OP_FUNCTION = 2, // a function nn.NAME
+    NNL_OP_IN_PLACE =
+        4, // has a form NAME_ that changes its first argument, whose forward writes to call->into
+    NNL_OP_IN_PLACE_BY_COPY = 8, // has such a form; its result is copied over the argument
+    NNL_OP_FUNCTIONAL = 16,      // a function nn.functional.NAME
+    NNL_OP_POSITIONS = 32        // the last result holds positions, from 1
 };
 
 struct nnl_op {
@@ -101,8 +104,12 @@ nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call);
 // For operations with one result: runs, and returns it, new.
 nnl_tensor *nnl_call_result(nnl_context *ctx, nnl_call *call);
 
-// The table of all operations: every record of the folder, ended by NULL.
-const nnl_op *const *nnl_ops(void);
+// All operations, one after the other: start with a cursor of zeros; NULL is the end.
+typedef struct nnl_op_cursor {
+    int group, record;
+} nnl_op_cursor;
+
+const nnl_op *nnl_ops_next(nnl_op_cursor *cursor);
 const nnl_op *nnl_op_named(const char *name);
 
 #endif

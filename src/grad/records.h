@@ -17,9 +17,18 @@ nnl_status nnl_call_dims(nnl_context *ctx, const nnl_call *call, int arg, const 
 // The dtype that arithmetic on an integer tensor has when the result is a fraction; a float stays what it is.
 nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 
+// The plain reduction over the dropped dimensions, not recorded; the result has this dtype. Returns new.
+nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
+                        bool keepdim, nnl_dtype dtype);
+
+// Whether all of a contiguous int64 tensor's elements are positions, 1 to size.
+nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size);
+
 // The groups of records, one for each file; each ends with a NULL name.
 extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_records[], nnl_copy_records[],
     nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
-    nnl_linear_records[];
+    nnl_linear_records[], nnl_extreme_records[], nnl_gather_records[], nnl_join_records[],
+    nnl_moment_records[];
+extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[];
 
 #endif

@@ -1,0 +1,7 @@
+-- The modules must be readable by Lua 5.1 and LuaJIT, so they get only what all versions have; compat.lua is where
+-- they ask for more. Everything else here runs by the program's own Lua 5.4.
+std = "lua54"
+max_line_length = 120
+files["lua/nnlua"] = {std = "min"}
+files["lua/nnlua/compat.lua"] = {std = "max"}
+files["tests"] = {std = "lua54+busted"}

@@ -1,0 +1,119 @@
+#!/bin/sh
+# The checks beside the tests. Every check runs even if one before failed; exit code 1 if any failed.
+#
+#   sh scripts/dev/check.sh [NAME...]      without names: all but the slow ones
+#
+#   includes     the order of the folders            gcc, clang   no warning
+#   sizes        lengths of files and functions      symbols      what nnlua.so shows, and what the engine must not use
+#   format       clang-format                        sanitizers   the tests under ASan and UBSan, leaks included
+#   lint         luacheck; globals above all         collector    the Lua tests with a collector that never rests
+#   lua51        the modules parse in Lua 5.1        slow: valgrind, threads (TSan)
+#   cppcheck     mistakes in C
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+ALL="includes sizes format lint lua51 cppcheck symbols gcc clang sanitizers collector"
+SLOW="valgrind threads"
+
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+
+c_files() { find src tests scripts -name '*.[ch]' | sort; }
+lua_files() { find lua scripts tests -name '*.lua' | sort; }
+
+# Paths are words: none of ours has a blank.
+# shellcheck disable=SC2046
+check_includes() { lua5.4 scripts/dev/layers.lua $(find src -name '*.[ch]' -o -name '*.def' | sort); }
+
+# shellcheck disable=SC2046
+check_sizes() { lua5.4 scripts/dev/sizes.lua $(c_files) $(find src -name '*.def') $(lua_files); }
+
+# shellcheck disable=SC2046
+check_format() { clang-format --dry-run -Werror $(c_files); }
+
+# shellcheck disable=SC2046
+check_lint() { luacheck --quiet --no-color --codes $(lua_files); }
+
+check_lua51() {
+    bad=0
+    for file in $(find lua -name '*.lua' | sort); do
+        lua5.1 -e "assert(loadfile('$file'))" || bad=1
+    done
+    return $bad
+}
+
+check_cppcheck() {
+    cppcheck --quiet --std=c11 --library=posix --enable=warning,performance,portability --inline-suppr \
+        --suppress=missingIncludeSystem --error-exitcode=1 -j "$jobs" -I src -DNNL_ISA=baseline '-DNNL_VERSION=""' src
+}
+
+check_gcc() { sh scripts/dev/build.sh build-gcc --tests -DCMAKE_C_COMPILER=gcc -DNNLUA_WERROR=ON; }
+check_clang() { sh scripts/dev/build.sh build-clang --tests -DCMAKE_C_COMPILER=clang -DNNLUA_WERROR=ON; }
+
+# The names of the symbols that a filter over `objdump --syms` lets through must be none.
+none() {
+    found=$(cat)
+    [ -z "$found" ] && return
+    echo "$1:"
+    echo "$found"
+    return 1
+}
+
+check_symbols() {
+    bad=0
+    sh scripts/dev/build.sh build --tests || return 1
+    for library in build/nnlua.so build/libnnlua.so; do
+        objdump --dynamic-syms "$library" | awk '$2 == "g" && $4 != "*UND*" { print $NF }' |
+            grep -vE '^(luaopen_nnlua|nnlua_)' | none "$library shows" || bad=1
+        objdump -p "$library" | grep 'NEEDED.*liblua' | none "$library is linked with Lua" || bad=1
+    done
+    objdump --syms build/libengine_static.a | awk '/\*UND\*/ { print $NF }' | sort -u |
+        grep -xE '_?exit|abort|(v|vf|f)?printf|puts|putchar|perror|std(in|out|err)|_?longjmp|_?setjmp|setlocale|rand|srand|signal|sigaction|lua.*' |
+        grep -vxE 'v?fprintf' | none "the engine uses" || bad=1
+    objdump --syms build/libengine_static.a | awk '$0 ~ / O \.(data|bss|tdata|tbss|data\.rel|data\.rel\.local)\t/ || / O \*COM\*/ { print $NF }' |
+        none "the engine has variables that all states share" || bad=1
+    return $bad
+}
+
+check_sanitizers() {
+    sh scripts/dev/build.sh build-asan --tests -DCMAKE_BUILD_TYPE=Debug -DNNLUA_SANITIZE=address,undefined || return 1
+    ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+        sh scripts/dev/suite.sh build-asan
+}
+
+check_collector() {
+    sh scripts/dev/build.sh build --tests || return 1
+    NNLUA_TEST_COLLECTOR=aggressive sh scripts/dev/suite.sh build _spec
+}
+
+check_valgrind() {
+    sh scripts/dev/build.sh build --tests || return 1
+    NNLUA_TEST_SECONDS=3600 \
+        NNLUA_TEST_PREFIX="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9" \
+        sh scripts/dev/suite.sh build
+}
+
+check_threads() {
+    sh scripts/dev/build.sh build-tsan --tests -DCMAKE_BUILD_TYPE=Debug -DNNLUA_SANITIZE=thread || return 1
+    TSAN_OPTIONS=halt_on_error=1 sh scripts/dev/suite.sh build-tsan
+}
+
+sh scripts/setup.sh tests checks || exit 1
+
+failed=""
+for name in ${*:-$ALL}; do
+    case " $ALL $SLOW " in
+    *" $name "*) ;;
+    *)
+        echo "check.sh: no such check: $name (there are: $ALL $SLOW)" >&2
+        exit 2
+        ;;
+    esac
+    echo "== $name"
+    start=$(date +%s)
+    if "check_$name"; then outcome=ok; else outcome=FAILED failed="$failed $name"; fi
+    echo "== $name: $outcome ($(($(date +%s) - start)) s)"
+done
+
+[ -n "$failed" ] || { echo "All checks passed." && exit 0; }
+echo "Checks that failed:$failed"
+exit 1

@@ -1,0 +1,197 @@
+// alloc.c: blocks of a size class, each behind a header of one cache line. Freed blocks wait in a list for
+// their class, the last one in first out, while it is still in the processor's cache. See alloc.h for the
+// contract.
+#define _GNU_SOURCE 1
+#include "base/alloc.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define CACHE_FLOOR ((size_t)64 << 20)
+
+// Four classes to a doubling: at most a fifth of a block is waste.
+#define CLASSES_PER_DOUBLING 4
+
+struct nnl_block {
+    nnl_block *next; // in the free list
+    uint64_t bin;
+    unsigned char padding[NNL_ALIGNMENT - sizeof(nnl_block *) - sizeof(uint64_t)];
+};
+
+_Static_assert(sizeof(nnl_block) == NNL_ALIGNMENT, "the memory after a header is aligned as the header is");
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NNL_ADDRESS_SANITIZER 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define NNL_ADDRESS_SANITIZER 1
+#endif
+
+#ifdef NNL_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+static void poison(void *memory, size_t bytes) { __asan_poison_memory_region(memory, bytes); }
+static void unpoison(void *memory, size_t bytes) { __asan_unpoison_memory_region(memory, bytes); }
+#else
+static void poison(void *memory, size_t bytes) { (void)memory, (void)bytes; }
+static void unpoison(void *memory, size_t bytes) { (void)memory, (void)bytes; }
+#endif
+
+// Classes 0 to 3 hold 1 to 4 cache lines; then 5, 6, 7, 8; 10, 12, 14, 16; and so on.
+static size_t bin_bytes(size_t bin) {
+    size_t doubling = bin / CLASSES_PER_DOUBLING;
+    size_t quarter = bin % CLASSES_PER_DOUBLING + 1;
+    if (doubling == 0) return quarter * NNL_ALIGNMENT;
+    return (CLASSES_PER_DOUBLING + quarter) * NNL_ALIGNMENT << (doubling - 1);
+}
+
+static size_t bin_of(size_t bytes) {
+    size_t last_line = bytes > 0 ? (bytes - 1) / NNL_ALIGNMENT : 0;
+    if (last_line < CLASSES_PER_DOUBLING) return last_line;
+    size_t top_bit = 63 - (size_t)__builtin_clzll(last_line);
+    size_t doubling = top_bit - 1;
+    size_t quarter = (last_line >> (top_bit - 2)) & 3;
+    return doubling * CLASSES_PER_DOUBLING + quarter;
+}
+
+static nnl_block *block_of(void *memory) { return (nnl_block *)memory - 1; }
+
+void nnl_allocator_init(nnl_allocator *allocator) {
+    memset(allocator, 0, sizeof *allocator);
+    allocator->fail_after = -1;
+}
+
+static nnl_block *system_take(nnl_allocator *allocator, size_t bin) {
+    size_t bytes = sizeof(nnl_block) + bin_bytes(bin);
+    bool large = bin_bytes(bin) >= HUGE_PAGE;
+    void *memory = NULL;
+    allocator->stats.system++;
+    if (posix_memalign(&memory, large ? HUGE_PAGE : NNL_ALIGNMENT, bytes) != 0) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (large) (void)madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    nnl_block *block = memory;
+    block->bin = bin;
+    poison(block + 1, bin_bytes(bin));
+    return block;
+}
+
+static void system_give(nnl_allocator *allocator, nnl_block *block) {
+    unpoison(block + 1, bin_bytes(block->bin));
+    allocator->stats.system++;
+    free(block);
+}
+
+static nnl_block *cache_take(nnl_allocator *allocator, size_t bin) {
+    nnl_block *block = allocator->free_list[bin];
+    if (!block) return NULL;
+    allocator->free_list[bin] = block->next;
+    allocator->stats.cached -= bin_bytes(bin);
+    return block;
+}
+
+static void cache_give(nnl_allocator *allocator, nnl_block *block) {
+    poison(block + 1, bin_bytes(block->bin));
+    block->next = allocator->free_list[block->bin];
+    allocator->free_list[block->bin] = block;
+    allocator->last_use[block->bin] = allocator->stats.requests;
+    allocator->stats.cached += bin_bytes(block->bin);
+}
+
+static void trim_bin(nnl_allocator *allocator, size_t bin) {
+    for (nnl_block *block = cache_take(allocator, bin); block; block = cache_take(allocator, bin))
+        system_give(allocator, block);
+}
+
+void nnl_allocator_trim(nnl_allocator *allocator) {
+    for (size_t bin = 0; bin < NNL_SIZE_CLASSES; bin++) trim_bin(allocator, bin);
+}
+
+static bool over_limit(const nnl_allocator *allocator, size_t bytes) {
+    const nnl_memory_stats *stats = &allocator->stats;
+    return allocator->limit > 0 && stats->live + stats->cached + bytes > allocator->limit;
+}
+
+// A new block, if need be in place of everything cached.
+static nnl_block *block_new(nnl_allocator *allocator, size_t bin) {
+    if (over_limit(allocator, bin_bytes(bin))) nnl_allocator_trim(allocator);
+    if (over_limit(allocator, bin_bytes(bin))) return NULL;
+    nnl_block *block = system_take(allocator, bin);
+    if (block || allocator->stats.cached == 0) return block;
+    nnl_allocator_trim(allocator);
+    return system_take(allocator, bin);
+}
+
+static nnl_block *block_get(nnl_allocator *allocator, size_t bin) {
+    allocator->last_use[bin] = allocator->stats.requests;
+    nnl_block *block = cache_take(allocator, bin);
+    return block ? block : block_new(allocator, bin);
+}
+
+// The host may free memory and even take some while it is asked, but it is not asked again meanwhile.
+static void ask_host(nnl_allocator *allocator) {
+    void (*on_exhausted)(void *) = allocator->on_exhausted;
+    if (!on_exhausted) return;
+    allocator->on_exhausted = NULL;
+    on_exhausted(allocator->host);
+    allocator->on_exhausted = on_exhausted;
+}
+
+static bool told_to_fail(nnl_allocator *allocator) {
+    return allocator->fail_after >= 0 && allocator->fail_after-- == 0;
+}
+
+static void count_live(nnl_allocator *allocator, size_t bytes) {
+    nnl_memory_stats *stats = &allocator->stats;
+    stats->live += bytes;
+    if (stats->live > stats->peak) stats->peak = stats->live;
+    allocator->since_report += bytes;
+}
+
+void *nnl_alloc(nnl_allocator *allocator, size_t bytes) {
+    allocator->stats.requests++;
+    size_t bin = bin_of(bytes);
+    if (bin >= NNL_SIZE_CLASSES || told_to_fail(allocator)) return NULL;
+    nnl_block *block = block_get(allocator, bin);
+    if (!block) {
+        ask_host(allocator);
+        block = block_get(allocator, bin);
+    }
+    if (!block) return NULL;
+    count_live(allocator, bin_bytes(bin));
+    unpoison(block + 1, bytes);
+    return block + 1;
+}
+
+// What is cached never exceeds the most that was ever in use, so a program needs at most twice its peak.
+static size_t cache_bound(const nnl_allocator *allocator) {
+    return allocator->stats.peak > CACHE_FLOOR ? allocator->stats.peak : CACHE_FLOOR;
+}
+
+static size_t coldest_bin(const nnl_allocator *allocator) {
+    size_t coldest = NNL_SIZE_CLASSES;
+    for (size_t bin = 0; bin < NNL_SIZE_CLASSES; bin++) {
+        if (!allocator->free_list[bin]) continue;
+        if (coldest == NNL_SIZE_CLASSES || allocator->last_use[bin] < allocator->last_use[coldest])
+            coldest = bin;
+    }
+    return coldest;
+}
+
+static void cache_shrink(nnl_allocator *allocator, size_t bytes) {
+    while (allocator->stats.cached > bytes)
+        system_give(allocator, cache_take(allocator, coldest_bin(allocator)));
+}
+
+void nnl_free(nnl_allocator *allocator, void *memory) {
+    if (!memory) return;
+    nnl_block *block = block_of(memory);
+    size_t bytes = bin_bytes(block->bin);
+    allocator->stats.live -= bytes;
+    size_t bound = cache_bound(allocator);
+    if (allocator->stats.cached + bytes > bound) cache_shrink(allocator, bound - bytes);
+    cache_give(allocator, block);
+}

@@ -1,0 +1,279 @@
+// autograd.c: gradients from Lua: backward, nn.grad, hooks, and operations of the script's own.
+#include "bind/bind.h"
+
+#include <string.h>
+
+static nnl_backward_options read_options(lua_State *L, int table) {
+    nnl_backward_options options = {false, false};
+    nnl_check_options(L, table, "retain_graph create_graph");
+    nnl_push_option(L, table, "create_graph");
+    options.create_graph = lua_toboolean(L, -1);
+    nnl_push_option(L, table, "retain_graph");
+    options.retain_graph = lua_isnil(L, -1) ? options.create_graph : lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return options;
+}
+
+// loss:backward([gradient][, {retain_graph, create_graph}])
+static int tensor_backward(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    int table = lua_type(L, lua_gettop(L)) == LUA_TTABLE ? lua_gettop(L) : 0;
+    nnl_tensor *seed = lua_isnoneornil(L, 2) || table == 2 ? NULL : nnl_check_tensor(L, bind, 2);
+    nnl_backward_options options = read_options(L, table);
+    if (nnl_backward(bind->ctx, t, seed, &options) != NNL_OK) return nnl_raise(L, bind);
+    return 0;
+}
+
+// One tensor or a list of them.
+static nnl_tensor_list one_or_more(lua_State *L, nnl_bind *bind, int arg) {
+    nnl_tensor *one = nnl_to_tensor(L, bind, arg);
+    if (!one) return nnl_check_tensors(L, bind, arg);
+    nnl_tensor_list list = {.items = nnl_lua_new_userdata(L, sizeof *list.items, 0), .count = 1};
+    list.items[0] = one;
+    return list;
+}
+
+// nn.grad(outputs, inputs, {grad_outputs, retain_graph, create_graph}): one gradient for each input; nil
+// where none
+static int grad(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    int table = lua_isnoneornil(L, 3) ? 0 : 3;
+    nnl_backward_options options = {false, false};
+    nnl_tensor_list outputs = one_or_more(L, bind, 1), inputs = one_or_more(L, bind, 2), seeds = {NULL, 0};
+    if (table) {
+        nnl_check_options(L, table, "retain_graph create_graph grad_outputs");
+        lua_getfield(L, table, "grad_outputs");
+        if (!lua_isnil(L, -1)) seeds = one_or_more(L, bind, lua_gettop(L));
+        if (seeds.items && seeds.count != outputs.count)
+            return nnl_error(L, "grad: as many grad_outputs as outputs");
+        lua_getfield(L, table, "create_graph");
+        options.create_graph = lua_toboolean(L, -1);
+        lua_getfield(L, table, "retain_graph");
+        options.retain_graph = lua_isnil(L, -1) ? options.create_graph : lua_toboolean(L, -1);
+    }
+    nnl_tensor **grads = nnl_lua_new_userdata(L, (inputs.count + 1) * sizeof *grads, 0);
+    int first = lua_gettop(L) + 1;
+    luaL_checkstack(L, (int)inputs.count + 4, "too many inputs");
+    for (size_t i = 0; i < inputs.count; i++) nnl_push_slot(L, bind);
+    if (nnl_grad(bind->ctx, outputs.count, outputs.items, seeds.items, inputs.count, inputs.items, grads,
+                 &options) != NNL_OK) {
+        return nnl_raise(L, bind);
+    }
+    for (size_t i = 0; i < inputs.count; i++) {
+        *(nnl_tensor **)lua_touserdata(L, first + (int)i) = grads[i];
+    }
+    for (size_t i = 0; i < inputs.count; i++) {
+        if (grads[i]) continue;
+        lua_pushnil(L);
+        lua_replace(L, first + (int)i);
+    }
+    return (int)inputs.count;
+}
+
+static int tensor_requires_grad(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    bool wanted = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
+    if (nnl_set_requires_grad(bind->ctx, t, wanted) != NNL_OK) return nnl_raise(L, bind);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int tensor_retain_grad(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    if (nnl_retain_grad(bind->ctx, nnl_check_tensor(L, bind, 1)) != NNL_OK) return nnl_raise(L, bind);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int tensor_detach(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    return nnl_push_tensor(L, bind, nnl_tensor_detach(t));
+}
+
+// ---- hooks
+
+typedef struct held {
+    nnl_bind *bind;
+    int callback;
+} held;
+
+typedef struct hook_call {
+    nnl_tensor *grad, *replacement;
+} hook_call;
+
+// Runs protected: the call at 1, the function at 2.
+static int hook_body(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    hook_call *call = lua_touserdata(L, 1);
+    nnl_push_tensor(L, bind, nnl_tensor_retain(call->grad));
+    lua_call(L, 1, 1);
+    if (lua_isnil(L, -1)) return 0;
+    nnl_tensor *result = nnl_to_tensor(L, bind, -1);
+    if (!result)
+        return luaL_error(L, "a hook returns a tensor or nothing, not %s", nnl_type_name(L, bind, -1));
+    if (!nnl_shape_equal(&result->shape, &call->grad->shape)) {
+        return luaL_error(L, "a hook returns a gradient of the shape that it was given");
+    }
+    call->replacement = nnl_tensor_retain(result);
+    return 0;
+}
+
+static nnl_status hook_run(nnl_context *ctx, void *arg, nnl_tensor *gradient, nnl_tensor **replacement) {
+    const held *h = arg;
+    hook_call call = {gradient, NULL};
+    (void)ctx;
+    nnl_status status = nnl_callback_run(h->bind, h->callback, hook_body, &call);
+    *replacement = call.replacement;
+    return status;
+}
+
+static void hook_free(nnl_context *ctx, void *arg) {
+    held *h = arg;
+    nnl_callback_free(h->bind, h->callback);
+    nnl_free(&ctx->allocator, h);
+}
+
+// x:register_hook(function(grad) ... end)
+static int tensor_register_hook(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    if (!lua_isfunction(L, 2)) return nnl_type_error(L, bind, 2, "function");
+    lua_settop(L, 2);
+    held *h = nnl_alloc(&bind->ctx->allocator, sizeof *h);
+    if (!h) return nnl_error(L, "out of memory: no room for a hook");
+    *h = (held){bind, nnl_callback_new(L, bind)};
+    if (nnl_hook_add(bind->ctx, t, (nnl_hook){.run = hook_run, .free = hook_free, .arg = h}) != NNL_OK) {
+        return nnl_raise(L, bind);
+    }
+    return 0;
+}
+
+// ---- operations of the script's own: nn.Function's node (lua/nnlua/autograd.lua)
+
+typedef struct function_state {
+    held h;
+} function_state;
+
+typedef struct function_call {
+    nnl_node *node;
+    nnl_tensor *const *dout;
+    nnl_tensor **dx;
+} function_call;
+
+// Runs protected: backward(dout...) gives one gradient for each input.
+static int function_body(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    function_call *call = lua_touserdata(L, 1);
+    for (int k = 0; k < call->node->n_outputs; k++) {
+        if (call->dout[k]) {
+            nnl_push_tensor(L, bind, nnl_tensor_retain(call->dout[k]));
+        } else {
+            lua_pushnil(L);
+        }
+    }
+    lua_call(L, call->node->n_outputs, LUA_MULTRET);
+    int results = lua_gettop(L) - 1;
+    for (int i = 0; i < call->node->n_inputs; i++) {
+        if (!nnl_node_needs(call->node, i)) continue;
+        nnl_tensor *gradient = i < results ? nnl_to_tensor(L, bind, i + 2) : NULL;
+        if (!gradient) return luaL_error(L, "backward gave no gradient for input %d", i + 1);
+        if (!nnl_shape_equal(&gradient->shape, &call->node->input[i]->shape)) {
+            return luaL_error(L, "backward gave a gradient of another shape than input %d", i + 1);
+        }
+        call->dx[i] = nnl_tensor_retain(gradient);
+    }
+    return 0;
+}
+
+static nnl_status function_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
+                                    nnl_tensor **dx) {
+    const function_state *s = node->state;
+    function_call call = {node, dout, dx};
+    (void)ctx;
+    return nnl_callback_run(s->h.bind, s->h.callback, function_body, &call);
+}
+
+static void function_free(nnl_context *ctx, void *state) {
+    const function_state *s = state;
+    (void)ctx;
+    nnl_callback_free(s->h.bind, s->h.callback);
+}
+
+static const nnl_op function_record = {.name = "nn.Function",
+                                       .outputs = NNL_MAX_OUTPUTS,
+                                       .backward = function_backward,
+                                       .free_state = function_free};
+
+// core.attach(inputs, outputs, backward): records backward as what made the outputs of the inputs
+static int attach(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor_list inputs = nnl_check_tensors(L, bind, 1), outputs = nnl_check_tensors(L, bind, 2);
+    if (!lua_isfunction(L, 3)) return nnl_type_error(L, bind, 3, "function");
+    if (outputs.count > NNL_MAX_OUTPUTS)
+        return nnl_error(L, "nn.Function: at most %d results", NNL_MAX_OUTPUTS);
+    if (!nnl_grad_wanted(bind->ctx, inputs.items, (int)inputs.count)) return 0;
+    lua_pushvalue(L, 3);
+    function_state state = {.h = {bind, nnl_callback_new(L, bind)}};
+    nnl_status status = nnl_record(bind->ctx, &(nnl_recording){.op = &function_record,
+                                                               .n_inputs = (int)inputs.count,
+                                                               .inputs = inputs.items,
+                                                               .n_outputs = (int)outputs.count,
+                                                               .outputs = outputs.items,
+                                                               .state = &state,
+                                                               .state_size = sizeof state});
+    return status == NNL_OK ? 0 : nnl_raise(L, bind);
+}
+
+// ---- modes
+
+// Calls fn(...) with the mode; the mode before comes back, also after an error.
+static int with_mode(lua_State *L, bool mode) {
+    nnl_bind *bind = nnl_bind_of(L);
+    bool before = bind->ctx->grad_enabled;
+    luaL_checkany(L, 1);
+    bind->ctx->grad_enabled = mode;
+    int outcome = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    bind->ctx->grad_enabled = before;
+    return outcome == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
+static int no_grad(lua_State *L) { return with_mode(L, false); }
+static int enable_grad(lua_State *L) { return with_mode(L, true); }
+
+static int is_grad_enabled(lua_State *L) {
+    lua_pushboolean(L, nnl_bind_of(L)->ctx->grad_enabled);
+    return 1;
+}
+
+static int set_grad_enabled(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    luaL_checktype(L, 1, LUA_TBOOLEAN);
+    bind->ctx->grad_enabled = lua_toboolean(L, 1);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"backward", tensor_backward},           {"requires_grad_", tensor_requires_grad},
+    {"retain_grad", tensor_retain_grad},     {"detach", tensor_detach},
+    {"register_hook", tensor_register_hook}, {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"grad", grad},
+    {"attach", attach},
+    {"no_grad", no_grad},
+    {"enable_grad", enable_grad},
+    {"is_grad_enabled", is_grad_enabled},
+    {"set_grad_enabled", set_grad_enabled},
+    {NULL, NULL},
+};
+
+void nnl_open_autograd(lua_State *L) {
+    lua_pushvalue(L, NNL_CORE_INDEX);
+    nnl_set_functions(L, functions);
+    lua_getfield(L, NNL_CORE_INDEX, "tensor_methods");
+    nnl_set_functions(L, methods);
+}

@@ -1,0 +1,107 @@
+// bind.h: what the files of the binding share: the state of a Lua state, userdata, checks of arguments,
+// errors. A function here checks, calls the engine once, and pushes.
+#ifndef NNL_BIND_BIND_H
+#define NNL_BIND_BIND_H
+
+#include "bind/compat.h"
+#include "grad/backward.h"
+#include "grad/ops.h"
+#include "tensor/apply.h"
+
+// Lua values that belong to the state, kept as values of its userdata.
+typedef enum nnl_kept {
+    NNL_KEPT_TENSOR = 1, // metatables
+    NNL_KEPT_LAYER,
+    NNL_KEPT_OPTIMIZER,
+    NNL_KEPT_CALLBACKS, // Lua functions that the graph holds, by number
+    NNL_KEPT_ERROR,     // what a callback raised, on its way through the engine
+    NNL_KEPT_OUTPUT,    // the function given to nn.set_output
+    NNL_KEPT_COUNT = NNL_KEPT_OUTPUT
+} nnl_kept;
+
+typedef struct nnl_request nnl_request;
+
+// One for each Lua state: upvalue 1 of every C function of the binding.
+typedef struct nnl_bind {
+    nnl_context *ctx;
+    lua_State *L;                              // that called the engine last: callbacks run in it
+    const void *metatable[NNL_KEPT_CALLBACKS]; // their identities
+    nnl_request *request;                      // where nnlua_interrupt leaves its wish
+    bool raised;                               // NNL_KEPT_ERROR holds an error to raise
+} nnl_bind;
+
+// The state, for a C function of ours.
+nnl_bind *nnl_bind_of(lua_State *L);
+
+// ---- opening (nnlua.c). A part finds the table nnlua.core at stack index 1 and the state's userdata at 2.
+enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };
+typedef void nnl_open_part(lua_State *L);
+nnl_open_part nnl_open_tensor, nnl_open_ops, nnl_open_create, nnl_open_convert, nnl_open_autograd,
+    nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init, nnl_open_files;
+
+// Functions into the table on top, upvalue 1 being the state.
+void nnl_set_functions(lua_State *L, const luaL_Reg *functions);
+// A function onto the stack, upvalue 1 being the state; the values on top become the upvalues after it.
+void nnl_push_function(lua_State *L, lua_CFunction function, int upvalues);
+// A metatable, pushed and kept for nnl_push_object and nnl_to_object.
+void nnl_new_metatable(lua_State *L, nnl_kept kind, const char *name, const luaL_Reg *metamethods);
+
+// ---- userdata (tensor.c). An object is one pointer, empty until the engine has made what it points to: no
+// error of Lua's can leak it. Only for functions with the state as upvalue 1.
+void **nnl_push_object(lua_State *L, nnl_kept kind);
+void *nnl_to_object(lua_State *L, const nnl_bind *bind, int index, nnl_kept kind); // NULL where it is none
+
+// Takes t; NULL raises the context's error. Returns 1. Also feeds Lua's collector.
+int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+// A slot to be filled afterwards, for results of fallible calls: *slot = nnl_...()
+nnl_tensor **nnl_push_slot(lua_State *L, nnl_bind *bind);
+nnl_tensor *nnl_to_tensor(lua_State *L, const nnl_bind *bind, int index); // NULL where it is none
+nnl_tensor *nnl_check_tensor(lua_State *L, const nnl_bind *bind, int arg);
+
+// ---- errors (check.c), raised at the caller's line.
+int nnl_raise(lua_State *L, nnl_bind *bind); // the context's, or what a callback raised
+int nnl_error(lua_State *L, const char *format, ...);
+const char *nnl_type_name(lua_State *L, const nnl_bind *bind,
+                          int index); // also "tensor", "layer", "no value"
+int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected);
+
+// ---- arguments (check.c)
+nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg);
+int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg);
+nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg);
+int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,
+                  int ndim); // 1 to ndim or negative, to 0 to ndim - 1
+// Sizes: a table, or integers from arg up to `last`.
+void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_shape *shape);
+// The tensors of a list, borrowed; their array is a userdata that stays on the stack.
+nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg);
+// Whether the value is a table of options: string keys, no list.
+bool nnl_is_options(lua_State *L, int index);
+// Pushes the option of this name, or nil; index 0 stands for no table.
+void nnl_push_option(lua_State *L, int table, const char *name);
+// An error where a key is not among the words of `allowed`.
+void nnl_check_options(lua_State *L, int table, const char *allowed);
+
+// ---- indexing (index.c): the key is at 2, a value to write at 3
+int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+int nnl_index_write(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+
+// An element as a Lua number, or boolean.
+void nnl_push_element(lua_State *L, nnl_dtype dtype, const void *memory);
+// Nested tables or a number as a new tensor (convert.c); raises where they are ragged.
+nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool has_dtype, nnl_dtype dtype);
+
+// ---- callbacks (callback.c): Lua functions that the graph holds
+int nnl_callback_new(lua_State *L, nnl_bind *bind); // the value on top, popped; its number
+void nnl_callback_free(nnl_bind *bind, int callback);
+// Runs body protected, with `arg` as light userdata at index 1 and the callback's value at 2. An error waits
+// in the state for nnl_raise.
+nnl_status nnl_callback_run(nnl_bind *bind, int callback, lua_CFunction body, void *arg);
+
+// ---- places where a request to stop is left (interrupt.c)
+nnl_request *nnl_request_new(lua_State *L);
+void nnl_request_free(nnl_request *request);
+void nnl_request_clear(nnl_request *request);
+bool nnl_request_pending(const nnl_request *request);
+
+#endif

@@ -1,0 +1,158 @@
+// check.c: arguments from Lua, and errors in the script's terms.
+#include "bind/bind.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+int nnl_raise(lua_State *L, nnl_bind *bind) {
+    if (bind->raised) {
+        bind->raised = false;
+        nnl_lua_get_value(L, lua_upvalueindex(1), NNL_KEPT_ERROR);
+        lua_pushnil(L);
+        nnl_lua_set_value(L, lua_upvalueindex(1), NNL_KEPT_ERROR);
+        return lua_error(L);
+    }
+    return luaL_error(L, "%s", bind->ctx->error);
+}
+
+int nnl_error(lua_State *L, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    luaL_where(L, 1);
+    lua_pushvfstring(L, format, arguments);
+    va_end(arguments);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+const char *nnl_type_name(lua_State *L, const nnl_bind *bind, int index) {
+    if (nnl_to_object(L, bind, index, NNL_KEPT_TENSOR)) return "tensor";
+    if (nnl_to_object(L, bind, index, NNL_KEPT_LAYER)) return "layer";
+    if (nnl_to_object(L, bind, index, NNL_KEPT_OPTIMIZER)) return "optimizer";
+    return luaL_typename(L, index);
+}
+
+int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected) {
+    return luaL_argerror(L, arg,
+                         lua_pushfstring(L, "%s expected, got %s", expected, nnl_type_name(L, bind, arg)));
+}
+
+nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg) {
+    if (lua_type(L, arg) != LUA_TNUMBER) nnl_type_error(L, bind, arg, "number");
+    if (nnl_lua_is_integer(L, arg)) return nnl_number_int(lua_tointeger(L, arg));
+    return nnl_number_float(lua_tonumber(L, arg));
+}
+
+int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg) {
+    int64_t value = 0;
+    if (nnl_lua_to_integer(L, arg, &value)) return value;
+    if (lua_type(L, arg) == LUA_TNUMBER)
+        luaL_argerror(L, arg, "integer expected, got a number with a fraction");
+    nnl_type_error(L, bind, arg, "integer");
+    return 0;
+}
+
+nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg) {
+    nnl_dtype dtype = NNL_FLOAT32;
+    if (lua_type(L, arg) != LUA_TSTRING) nnl_type_error(L, bind, arg, "dtype name");
+    if (!nnl_dtype_named(lua_tostring(L, arg), &dtype)) {
+        luaL_argerror(
+            L, arg,
+            lua_pushfstring(L,
+                            "unknown dtype '%s'; there are float32, float64, int64, int32, uint8, bool, "
+                            "bfloat16, float16",
+                            lua_tostring(L, arg)));
+    }
+    return dtype;
+}
+
+int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg, int ndim) {
+    int64_t dim = nnl_check_integer(L, bind, arg);
+    int most = ndim > 0 ? ndim : 1;
+    if (dim == 0 || dim > most || dim < -most) {
+        luaL_argerror(
+            L, arg,
+            lua_pushfstring(L, "dimension %d is not within 1 to %d (or -%d to -1)", (int)dim, most, most));
+    }
+    return (int)(dim > 0 ? dim - 1 : dim + most);
+}
+
+static int64_t item_integer(lua_State *L, const nnl_bind *bind, int arg, int64_t i) {
+    int64_t value = 0;
+    lua_rawgeti(L, arg, (lua_Integer)i);
+    if (!nnl_lua_to_integer(L, -1, &value)) {
+        luaL_argerror(L, arg,
+                      lua_pushfstring(L, "integer expected at position %d, got %s", (int)i,
+                                      nnl_type_name(L, bind, -1)));
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
+void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_shape *shape) {
+    bool table = lua_type(L, arg) == LUA_TTABLE;
+    int64_t count = table ? (int64_t)lua_rawlen(L, arg) : last - arg + 1;
+    if (count > NNL_MAX_DIMS) {
+        luaL_argerror(L, arg, lua_pushfstring(L, "at most %d dimensions, got %d", NNL_MAX_DIMS, (int)count));
+    }
+    shape->ndim = (int)(count > 0 ? count : 0);
+    for (int d = 0; d < shape->ndim; d++) {
+        shape->size[d] = table ? item_integer(L, bind, arg, d + 1) : nnl_check_integer(L, bind, arg + d);
+    }
+}
+
+nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg) {
+    if (lua_type(L, arg) != LUA_TTABLE) nnl_type_error(L, bind, arg, "list of tensors");
+    nnl_tensor_list list = {.count = (size_t)lua_rawlen(L, arg)};
+    list.items = nnl_lua_new_userdata(L, (list.count + 1) * sizeof *list.items, 0);
+    for (size_t i = 0; i < list.count; i++) {
+        lua_rawgeti(L, arg, (lua_Integer)i + 1);
+        list.items[i] = nnl_to_tensor(L, bind, -1);
+        if (!list.items[i]) {
+            luaL_argerror(L, arg,
+                          lua_pushfstring(L, "tensor expected at position %d, got %s", (int)i + 1,
+                                          nnl_type_name(L, bind, -1)));
+        }
+        lua_pop(L, 1);
+    }
+    return list;
+}
+
+bool nnl_is_options(lua_State *L, int index) {
+    if (lua_type(L, index) != LUA_TTABLE || lua_rawlen(L, index) > 0) return false;
+    int table = lua_absindex(L, index);
+    lua_pushnil(L);
+    if (!lua_next(L, table)) return false; // {} is an empty list
+    bool named = lua_type(L, -2) == LUA_TSTRING;
+    lua_pop(L, 2);
+    return named;
+}
+
+void nnl_push_option(lua_State *L, int table, const char *name) {
+    if (table == 0) {
+        lua_pushnil(L);
+    } else {
+        lua_getfield(L, table, name);
+    }
+}
+
+static bool is_word_of(const char *word, const char *words) {
+    size_t length = strlen(word);
+    for (const char *found = words; (found = strstr(found, word)) != NULL; found += length) {
+        bool starts = found == words || found[-1] == ' ';
+        if (starts && (found[length] == ' ' || found[length] == '\0')) return length > 0;
+    }
+    return false;
+}
+
+void nnl_check_options(lua_State *L, int table, const char *allowed) {
+    if (table == 0) return;
+    lua_pushnil(L);
+    while (lua_next(L, table)) {
+        bool known = lua_type(L, -2) == LUA_TSTRING && is_word_of(lua_tostring(L, -2), allowed);
+        if (!known) {
+            nnl_error(L, "unknown option '%s'; allowed: %s", luaL_tolstring(L, -2, NULL), allowed);
+        }
+        lua_pop(L, 1);
+    }
+}

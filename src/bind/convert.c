@@ -1,0 +1,225 @@
+// convert.c: between Lua's values and tensors: nested tables, numbers, strings of bytes, text.
+#include "bind/bind.h"
+#include "tensor/print.h"
+
+#include <string.h>
+
+// ---- from nested tables
+
+typedef struct nesting {
+    lua_State *L;
+    nnl_bind *bind;
+    nnl_shape shape;
+    nnl_dtype dtype;
+    char *to;
+    size_t element;
+    int64_t done;
+} nesting;
+
+// The shape that the first elements tell of, and whether these are booleans.
+static void measure(nesting *n, int index, bool *truth) {
+    lua_State *L = n->L;
+    lua_pushvalue(L, index);
+    int pushed = 1;
+    while (lua_type(L, -1) == LUA_TTABLE) {
+        if (n->shape.ndim == NNL_MAX_DIMS) nnl_error(L, "tensor: more than %d dimensions", NNL_MAX_DIMS);
+        int64_t size = (int64_t)lua_rawlen(L, -1);
+        n->shape.size[n->shape.ndim++] = size;
+        if (size == 0) break;
+        luaL_checkstack(L, 2, "nested tables");
+        lua_rawgeti(L, -1, 1);
+        pushed++;
+    }
+    *truth = lua_isboolean(L, -1);
+    lua_pop(L, pushed);
+}
+
+static nnl_number element(nesting *n) {
+    lua_State *L = n->L;
+    if (lua_type(L, -1) == LUA_TNUMBER) return nnl_check_number(L, n->bind, lua_gettop(L));
+    if (!lua_isboolean(L, -1)) {
+        nnl_error(L, "tensor: expected numbers or booleans, got %s at element %I",
+                  nnl_type_name(L, n->bind, -1), (LUAI_UACINT)(n->done + 1));
+    }
+    return nnl_number_int(lua_toboolean(L, -1));
+}
+
+// One table of the last dimension: the numbers themselves.
+static void read_numbers(nesting *n, int64_t count) {
+    lua_State *L = n->L;
+    for (int64_t i = 1; i <= count; i++, n->done++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        if (n->dtype == NNL_FLOAT32 && lua_type(L, -1) == LUA_TNUMBER) {
+            ((float *)(void *)n->to)[n->done] = (float)lua_tonumber(L, -1);
+        } else {
+            nnl_element_write(n->dtype, n->to + (size_t)n->done * n->element, element(n));
+        }
+        lua_pop(L, 1);
+    }
+}
+
+static void read_table(nesting *n, int dim) {
+    lua_State *L = n->L;
+    int64_t count = n->shape.size[dim];
+    if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != count) {
+        nnl_error(L, "tensor: ragged tables: expected %I values at depth %d before element %I, got %s",
+                  (LUAI_UACINT)count, dim + 1, (LUAI_UACINT)(n->done + 1),
+                  lua_type(L, -1) == LUA_TTABLE ? lua_pushfstring(L, "%I", (LUAI_UACINT)lua_rawlen(L, -1))
+                                                : nnl_type_name(L, n->bind, -1));
+    }
+    if (dim == n->shape.ndim - 1) {
+        read_numbers(n, count);
+        return;
+    }
+    luaL_checkstack(L, 4, "nested tables");
+    for (int64_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i);
+        read_table(n, dim + 1);
+        lua_pop(L, 1);
+    }
+}
+
+// The tensor is in a slot on the stack, on top; borrowed.
+nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool has_dtype, nnl_dtype dtype) {
+    nesting n = {.L = L, .bind = bind};
+    bool truth;
+    index = lua_absindex(L, index);
+    measure(&n, index, &truth);
+    n.dtype = has_dtype ? dtype : truth ? NNL_BOOL : NNL_FLOAT32;
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    *slot = nnl_tensor_new(bind->ctx, n.dtype, &n.shape);
+    if (!*slot) nnl_raise(L, bind);
+    n.to = nnl_tensor_data(*slot);
+    n.element = nnl_dtype_size(n.dtype);
+    lua_pushvalue(L, index);
+    if (n.shape.ndim == 0) {
+        nnl_element_write(n.dtype, n.to, element(&n));
+    } else {
+        read_table(&n, 0);
+    }
+    lua_pop(L, 1);
+    return *slot;
+}
+
+// nn.tensor(values, {dtype, requires_grad})
+static int create_tensor(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    int options = lua_isnoneornil(L, 2) ? 0 : 2;
+    bool has_dtype = false, requires_grad = false;
+    nnl_dtype dtype = NNL_FLOAT32;
+    if (nnl_to_tensor(L, bind, 1)) return nnl_error(L, "tensor: got a tensor already; use clone() or to()");
+    if (options && lua_type(L, 2) != LUA_TTABLE) return nnl_type_error(L, bind, 2, "table of options");
+    nnl_check_options(L, options, "dtype requires_grad");
+    nnl_push_option(L, options, "dtype");
+    has_dtype = !lua_isnil(L, -1);
+    if (has_dtype) dtype = nnl_check_dtype(L, bind, lua_gettop(L));
+    nnl_push_option(L, options, "requires_grad");
+    requires_grad = lua_toboolean(L, -1);
+    nnl_tensor *t = nnl_tensor_from_lua(L, bind, 1, has_dtype, dtype);
+    if (requires_grad && nnl_set_requires_grad(bind->ctx, t, true) != NNL_OK) return nnl_raise(L, bind);
+    return 1;
+}
+
+// ---- to nested tables
+
+static void push_table(lua_State *L, const nnl_tensor *t, int dim, int64_t offset) {
+    size_t element_size = nnl_dtype_size(t->dtype);
+    int64_t count = t->shape.size[dim];
+    luaL_checkstack(L, 4, "nested tables");
+    lua_createtable(L, count < INT32_MAX ? (int)count : 0, 0);
+    for (int64_t i = 0; i < count; i++, offset += t->stride[dim]) {
+        if (dim + 1 < t->shape.ndim) {
+            push_table(L, t, dim + 1, offset);
+        } else {
+            nnl_push_element(L, t->dtype, t->storage->data + (size_t)offset * element_size);
+        }
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+static int tensor_tolist(lua_State *L) {
+    nnl_tensor *t = nnl_check_tensor(L, nnl_bind_of(L), 1);
+    if (t->shape.ndim == 0) {
+        nnl_push_element(L, t->dtype, nnl_tensor_data(t));
+    } else {
+        push_table(L, t, 0, t->offset);
+    }
+    return 1;
+}
+
+static int tensor_item(lua_State *L) {
+    nnl_tensor *t = nnl_check_tensor(L, nnl_bind_of(L), 1);
+    char text[NNL_SHAPE_TEXT];
+    if (nnl_tensor_numel(t) != 1) {
+        return nnl_error(L, "item: expected a tensor of one element, got shape %s",
+                         nnl_shape_text(&t->shape, text));
+    }
+    nnl_push_element(L, t->dtype, nnl_tensor_data(t));
+    return 1;
+}
+
+// ---- bytes
+
+static int tensor_to_bytes(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    *slot = nnl_contiguous(bind->ctx, t);
+    if (!*slot) return nnl_raise(L, bind);
+    lua_pushlstring(L, nnl_tensor_data(*slot), (size_t)nnl_tensor_numel(t) * nnl_dtype_size(t->dtype));
+    return 1;
+}
+
+// nn.from_bytes(bytes, shape, dtype)
+static int create_from_bytes(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    size_t length;
+    const char *bytes = luaL_checklstring(L, 1, &length);
+    nnl_shape shape;
+    if (lua_type(L, 2) != LUA_TTABLE) return nnl_type_error(L, bind, 2, "table of sizes");
+    nnl_check_shape(L, bind, 2, 2, &shape);
+    nnl_dtype dtype = lua_isnoneornil(L, 3) ? NNL_FLOAT32 : nnl_check_dtype(L, bind, 3);
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    if (nnl_shape_check(bind->ctx, "from_bytes", &shape, nnl_dtype_size(dtype)) != NNL_OK)
+        return nnl_raise(L, bind);
+    size_t wanted = (size_t)nnl_shape_numel(&shape) * nnl_dtype_size(dtype);
+    if (wanted != length) {
+        return nnl_error(L, "from_bytes: expected %I bytes for the shape and dtype, got %I",
+                         (LUAI_UACINT)wanted, (LUAI_UACINT)length);
+    }
+    *slot = nnl_tensor_new(bind->ctx, dtype, &shape);
+    if (!*slot) return nnl_raise(L, bind);
+    if (length > 0) memcpy(nnl_tensor_data(*slot), bytes, length);
+    return 1;
+}
+
+// ---- text
+
+static void add_text(void *buffer, const char *text, size_t length) { luaL_addlstring(buffer, text, length); }
+
+static int tensor_tostring(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    nnl_print_options options = nnl_print_defaults();
+    luaL_Buffer buffer;
+    options.suffix = nnl_requires_grad(t) ? (nnl_is_leaf(t) ? ", requires_grad" : ", in the graph") : "";
+    luaL_buffinit(L, &buffer);
+    if (nnl_tensor_format(bind->ctx, t, &options, add_text, &buffer) != NNL_OK) return nnl_raise(L, bind);
+    luaL_pushresult(&buffer);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"tolist", tensor_tolist}, {"item", tensor_item}, {"to_bytes", tensor_to_bytes}, {NULL, NULL}};
+
+void nnl_open_convert(lua_State *L) {
+    lua_getfield(L, NNL_CORE_INDEX, "tensor_methods");
+    nnl_set_functions(L, methods);
+    lua_getfield(L, NNL_CORE_INDEX, "tensor_metatable");
+    nnl_push_function(L, tensor_tostring, 0);
+    lua_setfield(L, -2, "__tostring");
+    nnl_push_function(L, create_tensor, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "tensor");
+    nnl_push_function(L, create_from_bytes, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "from_bytes");
+}

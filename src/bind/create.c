@@ -1,0 +1,300 @@
+// create.c: functions that make tensors: zeros, ranges, random numbers, and those like another.
+#include "bind/bind.h"
+
+#include <math.h>
+
+// What all of them take: sizes first, then a table of options.
+typedef struct plan {
+    nnl_shape shape;
+    nnl_dtype dtype;
+    bool has_dtype, requires_grad;
+    int last; // the last argument before the options
+} plan;
+
+static void read_options(lua_State *L, nnl_bind *bind, plan *p) {
+    int top = lua_gettop(L), options = top > 0 && nnl_is_options(L, top) ? top : 0;
+    p->last = options ? top - 1 : top;
+    nnl_check_options(L, options, "dtype requires_grad");
+    nnl_push_option(L, options, "dtype");
+    p->has_dtype = !lua_isnil(L, -1);
+    if (p->has_dtype) p->dtype = nnl_check_dtype(L, bind, lua_gettop(L));
+    nnl_push_option(L, options, "requires_grad");
+    p->requires_grad = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+}
+
+static plan read_plan(lua_State *L, nnl_bind *bind, int first, nnl_dtype dtype) {
+    plan p = {.dtype = dtype};
+    read_options(L, bind, &p);
+    nnl_check_shape(L, bind, first, p.last, &p.shape);
+    return p;
+}
+
+// A new tensor in a slot on the stack; raises when there is no memory.
+static nnl_tensor *make(lua_State *L, nnl_bind *bind, const plan *p) {
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    *slot = nnl_tensor_new(bind->ctx, p->dtype, &p->shape);
+    if (!*slot) nnl_raise(L, bind);
+    if (p->requires_grad && nnl_set_requires_grad(bind->ctx, *slot, true) != NNL_OK) nnl_raise(L, bind);
+    return *slot;
+}
+
+static int filled(lua_State *L, nnl_bind *bind, const plan *p, nnl_number value) {
+    nnl_apply_fill(make(L, bind, p), value);
+    return 1;
+}
+
+static int create_zeros(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = read_plan(L, bind, 1, NNL_FLOAT32);
+    return filled(L, bind, &p, nnl_number_int(0));
+}
+
+static int create_ones(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = read_plan(L, bind, 1, NNL_FLOAT32);
+    return filled(L, bind, &p, nnl_number_int(1));
+}
+
+static int create_empty(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = read_plan(L, bind, 1, NNL_FLOAT32);
+    make(L, bind, &p);
+    return 1;
+}
+
+// nn.full(shape, value): a boolean makes a bool tensor, an integer an int64 one, as in PyTorch
+static int create_full(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = {.dtype = NNL_FLOAT32};
+    read_options(L, bind, &p);
+    nnl_check_shape(L, bind, 1, 1, &p.shape);
+    bool truth = lua_isboolean(L, 2);
+    nnl_number value = truth ? nnl_number_int(lua_toboolean(L, 2)) : nnl_check_number(L, bind, 2);
+    if (!p.has_dtype && truth) p.dtype = NNL_BOOL;
+    if (!p.has_dtype && !truth && value.is_int) p.dtype = NNL_INT64;
+    return filled(L, bind, &p, value);
+}
+
+// ---- like another tensor
+
+static plan plan_like(lua_State *L, nnl_bind *bind) {
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    plan p = {.shape = t->shape, .dtype = t->dtype};
+    read_options(L, bind, &p);
+    return p;
+}
+
+static int create_zeros_like(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = plan_like(L, bind);
+    return filled(L, bind, &p, nnl_number_int(0));
+}
+
+static int create_ones_like(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = plan_like(L, bind);
+    return filled(L, bind, &p, nnl_number_int(1));
+}
+
+static int create_empty_like(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = plan_like(L, bind);
+    make(L, bind, &p);
+    return 1;
+}
+
+static int create_full_like(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = plan_like(L, bind);
+    return filled(L, bind, &p,
+                  lua_isboolean(L, 2) ? nnl_number_int(lua_toboolean(L, 2)) : nnl_check_number(L, bind, 2));
+}
+
+// ---- ranges
+
+// From `from`, `count` numbers a step apart; each is computed from its index, so that no error adds up.
+static int progression(lua_State *L, nnl_bind *bind, plan *p, nnl_number from, nnl_number step,
+                       double count) {
+    bool whole = from.is_int && step.is_int;
+    if (!(count < 9e15)) return nnl_error(L, "a range of %f elements is too long", count);
+    p->shape = (nnl_shape){.ndim = 1, .size = {count > 0 ? (int64_t)count : 0}};
+    nnl_tensor *t = make(L, bind, p);
+    char *data = nnl_tensor_data(t);
+    size_t size = nnl_dtype_size(t->dtype);
+    for (int64_t i = 0; i < p->shape.size[0]; i++) {
+        nnl_number value = whole
+                               ? nnl_number_int((int64_t)((uint64_t)from.i + (uint64_t)i * (uint64_t)step.i))
+                               : nnl_number_float(from.d + (double)i * step.d);
+        nnl_element_write(t->dtype, data + (size_t)i * size, value);
+    }
+    return 1;
+}
+
+static int range_of(lua_State *L, bool inclusive) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = {.dtype = NNL_FLOAT32};
+    read_options(L, bind, &p);
+    bool end_only = p.last < 2;
+    nnl_number from = end_only ? nnl_number_int(inclusive ? 1 : 0) : nnl_check_number(L, bind, 1);
+    nnl_number to = nnl_check_number(L, bind, end_only ? 1 : 2);
+    nnl_number step = p.last >= 3 ? nnl_check_number(L, bind, 3) : nnl_number_int(1);
+    if (step.d == 0) return luaL_argerror(L, 3, "the step must not be 0");
+    if (!p.has_dtype && from.is_int && to.is_int && step.is_int) p.dtype = NNL_INT64;
+    double steps = (to.d - from.d) / step.d;
+    return progression(L, bind, &p, from, step, inclusive ? floor(steps + 1e-9) + 1 : ceil(steps));
+}
+
+static int create_arange(lua_State *L) { return range_of(L, false); }
+static int create_range(lua_State *L) { return range_of(L, true); }
+
+// nn.linspace(from, to, count): both ends included
+static int create_linspace(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = {.dtype = NNL_FLOAT32};
+    read_options(L, bind, &p);
+    double from = nnl_check_number(L, bind, 1).d, to = nnl_check_number(L, bind, 2).d;
+    int64_t count = nnl_check_integer(L, bind, 3);
+    if (count < 0) return luaL_argerror(L, 3, "the number of elements must not be negative");
+    double step = count > 1 ? (to - from) / (double)(count - 1) : 0;
+    progression(L, bind, &p, nnl_number_float(from), nnl_number_float(step), (double)count);
+    if (count > 1) {
+        nnl_tensor *t = nnl_to_tensor(L, bind, -1);
+        char *last = (char *)nnl_tensor_data(t) + (size_t)(count - 1) * nnl_dtype_size(t->dtype);
+        nnl_element_write(t->dtype, last, nnl_number_float(to));
+    }
+    return 1;
+}
+
+// nn.eye(n[, m]): ones on the diagonal
+static int create_eye(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = {.dtype = NNL_FLOAT32};
+    read_options(L, bind, &p);
+    int64_t rows = nnl_check_integer(L, bind, 1),
+            columns = p.last >= 2 ? nnl_check_integer(L, bind, 2) : rows;
+    p.shape = (nnl_shape){.ndim = 2, .size = {rows, columns}};
+    filled(L, bind, &p, nnl_number_int(0));
+    nnl_tensor *t = nnl_to_tensor(L, bind, -1);
+    size_t size = nnl_dtype_size(t->dtype);
+    for (int64_t i = 0; i < rows && i < columns; i++) {
+        nnl_element_write(t->dtype, (char *)nnl_tensor_data(t) + (size_t)(i * columns + i) * size,
+                          nnl_number_int(1));
+    }
+    return 1;
+}
+
+// ---- random numbers
+
+static nnl_compute float_type(lua_State *L, const plan *p) {
+    if (p->dtype != NNL_FLOAT32 && p->dtype != NNL_FLOAT64) {
+        nnl_error(L, "random numbers are float32 or float64, not %s; convert with to()",
+                  nnl_dtype_get(p->dtype)->name);
+    }
+    return nnl_dtype_get(p->dtype)->compute;
+}
+
+static int uniform(lua_State *L, nnl_bind *bind, const plan *p) {
+    nnl_compute type = float_type(L, p);
+    nnl_tensor *t = make(L, bind, p);
+    size_t n = (size_t)nnl_tensor_numel(t);
+    uint64_t block = nnl_random_reserve(&bind->ctx->random, type == NNL_IN_DOUBLE ? 2 * n : n);
+    bind->ctx->kernels->random->uniform[type](n, nnl_tensor_data(t), bind->ctx->random.seed, block, 0, 1);
+    return 1;
+}
+
+static int normal(lua_State *L, nnl_bind *bind, const plan *p) {
+    nnl_compute type = float_type(L, p);
+    nnl_tensor *t = make(L, bind, p);
+    size_t n = (size_t)nnl_tensor_numel(t), words = type == NNL_IN_DOUBLE ? 2 * n + 4 : n + 2;
+    uint64_t block = nnl_random_reserve(&bind->ctx->random, words);
+    bind->ctx->kernels->random->normal[type](n, nnl_tensor_data(t), bind->ctx->random.seed, block, 0, 1);
+    return 1;
+}
+
+static int create_rand(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = read_plan(L, bind, 1, NNL_FLOAT32);
+    return uniform(L, bind, &p);
+}
+
+static int create_randn(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = read_plan(L, bind, 1, NNL_FLOAT32);
+    return normal(L, bind, &p);
+}
+
+static int create_rand_like(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = plan_like(L, bind);
+    return uniform(L, bind, &p);
+}
+
+static int create_randn_like(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = plan_like(L, bind);
+    return normal(L, bind, &p);
+}
+
+// nn.randint(low, high, shape): low included, high not
+static int create_randint(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = {.dtype = NNL_INT64};
+    read_options(L, bind, &p);
+    int64_t low = nnl_check_integer(L, bind, 1), high = nnl_check_integer(L, bind, 2);
+    if (high <= low) return luaL_argerror(L, 2, "high must be above low");
+    nnl_check_shape(L, bind, 3, p.last, &p.shape);
+    nnl_tensor *t = make(L, bind, &p);
+    size_t size = nnl_dtype_size(t->dtype), n = (size_t)nnl_tensor_numel(t);
+    uint64_t bound = (uint64_t)high - (uint64_t)low;
+    for (size_t i = 0; i < n; i++) {
+        int64_t value = (int64_t)((uint64_t)low + nnl_random_below(&bind->ctx->random, bound));
+        nnl_element_write(t->dtype, (char *)nnl_tensor_data(t) + i * size, nnl_number_int(value));
+    }
+    return 1;
+}
+
+// nn.randperm(n): 1 to n in random order (Fisher and Yates 1938)
+static int create_randperm(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    plan p = {.dtype = NNL_INT64};
+    read_options(L, bind, &p);
+    int64_t n = nnl_check_integer(L, bind, 1);
+    p.shape = (nnl_shape){.ndim = 1, .size = {n}};
+    if (p.dtype != NNL_INT64) return nnl_error(L, "randperm: positions are int64");
+    int64_t *at = nnl_tensor_data(make(L, bind, &p));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t j = (int64_t)nnl_random_below(&bind->ctx->random, (uint64_t)i + 1);
+        at[i] = i + 1;
+        at[i] = at[j];
+        at[j] = i + 1;
+    }
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"zeros", create_zeros},
+    {"ones", create_ones},
+    {"full", create_full},
+    {"empty", create_empty},
+    {"rand", create_rand},
+    {"randn", create_randn},
+    {"randint", create_randint},
+    {"randperm", create_randperm},
+    {"arange", create_arange},
+    {"range", create_range},
+    {"linspace", create_linspace},
+    {"eye", create_eye},
+    {"zeros_like", create_zeros_like},
+    {"ones_like", create_ones_like},
+    {"full_like", create_full_like},
+    {"empty_like", create_empty_like},
+    {"rand_like", create_rand_like},
+    {"randn_like", create_randn_like},
+    {NULL, NULL},
+};
+
+void nnl_open_create(lua_State *L) {
+    lua_pushvalue(L, NNL_CORE_INDEX);
+    nnl_set_functions(L, functions);
+}

@@ -1,0 +1,199 @@
+// gemm.c: matrix products over OpenBLAS, cut into pieces by shape. Thin products, which a library is not made
+// for, are plain loops here. OpenBLAS's threads stay out of it: every call is a single-threaded one, from one
+// of our own.
+#include "kernel/gemm.h"
+
+#include <cblas.h>
+
+#include <stdatomic.h>
+
+// A product below this many multiplications is one piece: waking a thread costs some 5 microseconds.
+#define SINGLE_PIECE 262144
+// Rows or columns of one piece, at least; a multiple of what OpenBLAS's kernels hold in registers.
+#define PIECE_GRAIN 48
+// Below this many multiplications a product with a vector is quicker in a loop of our own.
+#define SMALL_VECTOR 32768
+
+typedef struct product {
+    const nnl_kernels *kernels;
+    nnl_compute type;
+    size_t m, n, k;
+    double alpha, beta;
+    nnl_matrix a, b;
+    char *c;
+    size_t ldc, element;
+    size_t batch, stride_a, stride_b, stride_c;
+    size_t pieces_m, pieces_n, step_m, step_n;
+} product;
+
+static size_t pieces_of(size_t size, size_t step) { return (size + step - 1) / step; }
+
+// ---- one piece
+
+static const char *at(const nnl_matrix *x, size_t row, size_t column, size_t element) {
+    size_t offset = x->transposed ? column * x->ld + row : row * x->ld + column;
+    return (const char *)x->data + offset * element;
+}
+
+static void blas_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    CBLAS_TRANSPOSE ta = p->a.transposed ? CblasTrans : CblasNoTrans,
+                    tb = p->b.transposed ? CblasTrans : CblasNoTrans;
+    blasint rows = (blasint)m, columns = (blasint)n, inner = (blasint)p->k;
+    blasint lda = (blasint)p->a.ld, ldb = (blasint)p->b.ld, ldc = (blasint)p->ldc;
+    if (p->type == NNL_IN_FLOAT) {
+        cblas_sgemm(CblasRowMajor, ta, tb, rows, columns, inner, (float)p->alpha,
+                    (const float *)(const void *)a, lda, (const float *)(const void *)b, ldb, (float)p->beta,
+                    (float *)(void *)c, ldc);
+    } else {
+        cblas_dgemm(CblasRowMajor, ta, tb, rows, columns, inner, p->alpha, (const double *)(const void *)a,
+                    lda, (const double *)(const void *)b, ldb, p->beta, (double *)(void *)c, ldc);
+    }
+}
+
+// A matrix times a vector: `matrix` is seen as rows x inner, `x` and `y` are steps of x_step and y_step.
+static void blas_vector(const product *p, const nnl_matrix *matrix, bool turned, size_t rows,
+                        const char *data, const char *x, size_t x_step, char *y, size_t y_step) {
+    bool transposed = matrix->transposed != turned;
+    blasint m = (blasint)(transposed ? p->k : rows), n = (blasint)(transposed ? rows : p->k);
+    CBLAS_TRANSPOSE t = transposed ? CblasTrans : CblasNoTrans;
+    blasint ld = (blasint)matrix->ld, incx = (blasint)x_step, incy = (blasint)y_step;
+    if (p->type == NNL_IN_FLOAT) {
+        cblas_sgemv(CblasRowMajor, t, m, n, (float)p->alpha, (const float *)(const void *)data, ld,
+                    (const float *)(const void *)x, incx, (float)p->beta, (float *)(void *)y, incy);
+    } else {
+        cblas_dgemv(CblasRowMajor, t, m, n, p->alpha, (const double *)(const void *)data, ld,
+                    (const double *)(const void *)x, incx, p->beta, (double *)(void *)y, incy);
+    }
+}
+
+static void clear(const product *p, size_t m, size_t n, char *c) {
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n; j++) {
+            char *to = c + (i * p->ldc + j) * p->element;
+            if (p->type == NNL_IN_FLOAT) {
+                *(float *)(void *)to = p->beta == 0 ? 0 : (float)p->beta * *(float *)(void *)to;
+            } else {
+                *(double *)(void *)to = p->beta == 0 ? 0 : p->beta * *(double *)(void *)to;
+            }
+        }
+    }
+}
+
+// One row times a small matrix, or an outer product (one inner element), by loops of our own; false where the
+// product is of another kind.
+static bool small_product(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    const float *x = (const float *)(const void *)a, *y = (const float *)(const void *)b;
+    float *out = (float *)(void *)c;
+    size_t step_x = p->a.transposed ? p->a.ld : 1;
+    bool plain = p->type == NNL_IN_FLOAT && p->alpha == 1 && p->beta == 0;
+    if (!plain || (m > 1 && p->k > 1) || m * n * p->k > SMALL_VECTOR) return false;
+    if (p->k == 1 && (!p->b.transposed || p->b.ld == 1)) {
+        p->kernels->product->outer(m, n, out, p->ldc, x, p->a.transposed ? 1 : p->a.ld, y);
+    } else if (m == 1 && p->b.transposed && step_x == 1) {
+        p->kernels->product->dot_rows(n, p->k, out, x, y, p->b.ld);
+    } else if (m == 1 && !p->b.transposed) {
+        clear(p, 1, n, c);
+        p->kernels->product->add_rows(p->k, n, out, x, step_x, y, p->b.ld);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void run_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    if (p->k == 0) {
+        clear(p, m, n, c);
+    } else if (small_product(p, m, n, a, b, c)) {
+        return;
+    } else if (n == 1) {
+        blas_vector(p, &p->a, false, m, a, b, p->b.transposed ? 1 : p->b.ld, c, p->ldc);
+    } else if (m == 1) {
+        blas_vector(p, &p->b, true, n, b, a, p->a.transposed ? p->a.ld : 1, c, 1);
+    } else {
+        blas_piece(p, m, n, a, b, c);
+    }
+}
+
+static void piece_task(void *arg, size_t part) {
+    const product *p = arg;
+    size_t each = p->pieces_m * p->pieces_n, batch = part / each, piece = part % each;
+    size_t row = piece / p->pieces_n * p->step_m, column = piece % p->pieces_n * p->step_n;
+    size_t m = p->m - row < p->step_m ? p->m - row : p->step_m,
+           n = p->n - column < p->step_n ? p->n - column : p->step_n;
+    const char *a = at(&p->a, row, 0, p->element) + batch * p->stride_a * p->element;
+    const char *b = at(&p->b, 0, column, p->element) + batch * p->stride_b * p->element;
+    run_piece(p, m, n, a, b, p->c + (batch * p->stride_c + row * p->ldc + column) * p->element);
+}
+
+// ---- the cut
+
+// Pieces follow from the shape alone. The longer side is cut, into a few pieces: each packs its operands
+// anew.
+static void cut(product *p) {
+    p->step_m = p->m;
+    p->step_n = p->n;
+    bool whole = p->m * p->n * p->k < SINGLE_PIECE || p->batch >= 8;
+    if (!whole && p->m >= p->n && p->m >= 2 * PIECE_GRAIN) {
+        size_t pieces = p->m * p->n * p->k < 16 * SINGLE_PIECE ? 2 : 4;
+        p->step_m = (pieces_of(p->m, pieces) + PIECE_GRAIN - 1) / PIECE_GRAIN * PIECE_GRAIN;
+    } else if (!whole && p->n >= 2 * PIECE_GRAIN) {
+        size_t pieces = p->m * p->n * p->k < 16 * SINGLE_PIECE ? 2 : 4;
+        p->step_n = (pieces_of(p->n, pieces) + PIECE_GRAIN - 1) / PIECE_GRAIN * PIECE_GRAIN;
+    }
+    p->pieces_m = pieces_of(p->m, p->step_m);
+    p->pieces_n = pieces_of(p->n, p->step_n);
+}
+
+// ---- OpenBLAS's threads
+
+// About a process-wide library, so of the process: whether its number of threads is ours to set once.
+static atomic_bool own_process;
+
+void nnl_gemm_own_process(void) {
+    atomic_store(&own_process, true);
+    openblas_set_num_threads(1);
+}
+
+static int single_threaded(void) {
+    if (atomic_load_explicit(&own_process, memory_order_relaxed)) return 1;
+    int threads = openblas_get_num_threads();
+    if (threads != 1) openblas_set_num_threads(1);
+    return threads;
+}
+
+static void restore_threads(int threads) {
+    if (threads != 1) openblas_set_num_threads(threads);
+}
+
+const char *nnl_gemm_library(void) { return openblas_get_config(); }
+
+void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t batch, size_t m,
+                      size_t n, size_t k, double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b,
+                      size_t stride_b, double beta, void *c, size_t ldc, size_t stride_c) {
+    if (batch == 0 || m == 0 || n == 0) return;
+    product p = {.kernels = kernels,
+                 .type = type,
+                 .m = m,
+                 .n = n,
+                 .k = k,
+                 .alpha = alpha,
+                 .beta = beta,
+                 .a = a,
+                 .b = b,
+                 .c = c,
+                 .ldc = ldc,
+                 .element = type == NNL_IN_FLOAT ? sizeof(float) : sizeof(double),
+                 .batch = batch,
+                 .stride_a = stride_a,
+                 .stride_b = stride_b,
+                 .stride_c = stride_c};
+    cut(&p);
+    int threads = single_threaded();
+    nnl_pool_run(pool, batch * p.pieces_m * p.pieces_n, piece_task, &p);
+    restore_threads(threads);
+}
+
+void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k,
+              double alpha, nnl_matrix a, nnl_matrix b, double beta, void *c, size_t ldc) {
+    nnl_gemm_batched(kernels, pool, type, 1, m, n, k, alpha, a, 0, b, 0, beta, c, ldc, 0);
+}

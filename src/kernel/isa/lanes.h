@@ -1,0 +1,69 @@
+// lanes.h: one short stretch of contiguous memory folded to one value. Neighbours go to different lanes,
+// which keeps the additions independent: compilers make vectors of them, and rounding errors grow 32 times
+// slower.
+#ifndef NNL_KERNEL_ISA_LANES_H
+#define NNL_KERNEL_ISA_LANES_H
+
+#include "kernel/isa/isa.h"
+#include "kernel/vmath.h"
+
+#define LANES 32
+
+// Longer stretches are cut into leaves of this many, whose results are combined pairwise.
+#define LEAF 1024
+
+typedef float map_f32(float x, float shift);
+typedef float fold_f32(float a, float b);
+
+NNL_INLINE float same_f32(float x, float shift) { return (void)shift, x; }
+NNL_INLINE float add_f32(float a, float b) { return a + b; }
+
+NNL_INLINE float fold_lanes_f32(float lanes[LANES], fold_f32 *fold) {
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t j = 0; j < half; j++) lanes[j] = fold(lanes[j], lanes[j + half]);
+    return lanes[0];
+}
+
+NNL_INLINE float fold_leaf_f32(size_t n, const float *x, float shift, map_f32 *map, fold_f32 *fold,
+                               float neutral) {
+    float lanes[LANES];
+    for (size_t j = 0; j < LANES; j++) lanes[j] = neutral;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
+    for (size_t j = 0; i + j < n; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
+    return fold_lanes_f32(lanes, fold);
+}
+
+NNL_INLINE float sum_leaf_f32(size_t n, const float *x) {
+    return fold_leaf_f32(n, x, 0, same_f32, add_f32, 0);
+}
+
+typedef double map_f64(double x, double shift);
+typedef double fold_f64(double a, double b);
+
+NNL_INLINE double same_f64(double x, double shift) { return (void)shift, x; }
+NNL_INLINE double add_f64(double a, double b) { return a + b; }
+
+NNL_INLINE double fold_lanes_f64(double lanes[LANES], fold_f64 *fold) {
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t j = 0; j < half; j++) lanes[j] = fold(lanes[j], lanes[j + half]);
+    return lanes[0];
+}
+
+NNL_INLINE double fold_leaf_f64(size_t n, const double *x, double shift, map_f64 *map, fold_f64 *fold,
+                                double neutral) {
+    double lanes[LANES];
+    for (size_t j = 0; j < LANES; j++) lanes[j] = neutral;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
+    for (size_t j = 0; i + j < n; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
+    return fold_lanes_f64(lanes, fold);
+}
+
+NNL_INLINE double sum_leaf_f64(size_t n, const double *x) {
+    return fold_leaf_f64(n, x, 0, same_f64, add_f64, 0);
+}
+
+#endif

@@ -1,0 +1,393 @@
+// vmath_float.h: the functions of vmath.h for float, free of branches, tables and calls, so that a loop
+// around them becomes vector code. Bounds are the largest error over all floats, in units in the last place,
+// with FMA or without; tests/c/test_vmath.c holds each to its word. The polynomials are minimax fits (Remez)
+// made for this file.
+#ifndef NNL_KERNEL_VMATH_FLOAT_H
+#define NNL_KERNEL_VMATH_FLOAT_H
+
+#include "kernel/isa/isa.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef union float_bits {
+    float f;
+    uint32_t u;
+    int32_t i;
+} float_bits;
+
+NNL_INLINE uint32_t f32_bits(float x) { return ((float_bits){.f = x}).u; }
+NNL_INLINE float f32_from_bits(uint32_t u) { return ((float_bits){.u = u}).f; }
+NNL_INLINE float f32_abs(float x) { return __builtin_fabsf(x); }
+
+// c ? a : b by masks. A conditional would do, but where it has a constant in it compilers copy all code
+// behind it for that case, and the copies are blended at great cost.
+NNL_INLINE float f32_select(bool c, float a, float b) {
+    uint32_t mask = 0 - (uint32_t)c;
+    return f32_from_bits((f32_bits(a) & mask) | (f32_bits(b) & ~mask));
+}
+
+// Comparisons are written so that NaN goes through.
+NNL_INLINE float f32_at_most(float x, float limit) { return f32_select(x > limit, limit, x); }
+NNL_INLINE float f32_at_least(float x, float limit) { return f32_select(x < limit, limit, x); }
+NNL_INLINE float f32_between(float x, float low, float high) {
+    return f32_at_most(f32_at_least(x, low), high);
+}
+
+// 2^n for -127 < n < 128
+NNL_INLINE float f32_exp2_int(int32_t n) { return f32_from_bits((uint32_t)(n + 127) << 23); }
+
+// Adding it leaves the nearest whole number in the low bits of the sum.
+#define F32_ROUNDER 12582912.0f // 1.5 * 2^23
+
+// ln 2 in two parts; the first has so few digits that its product with an exponent is exact.
+#define F32_LN2_HIGH 0.693359375f
+#define F32_LN2_LOW -2.12194440e-4f
+
+// x + tail = n ln 2 + r with |r| <= ln 2 / 2. No tail is -0, which adds nothing to anything.
+typedef struct f32_reduced {
+    int32_t n;
+    float r;
+} f32_reduced;
+
+NNL_INLINE f32_reduced f32_exp_reduce(float x, float tail) {
+    float rounded = x * 1.44269504f + F32_ROUNDER;
+    float n = rounded - F32_ROUNDER;
+    float r = ((x - n * F32_LN2_HIGH) - n * F32_LN2_LOW) + tail;
+    return (f32_reduced){(int32_t)(f32_bits(rounded) - f32_bits(F32_ROUNDER)), r};
+}
+
+// exp(r) for |r| <= ln 2 / 2, off by 2^-28 and its last rounding.
+NNL_INLINE float f32_exp_core(float r) {
+    float q = 0.00138116622f;
+    q = q * r + 0.0083701348f;
+    q = q * r + 0.0416685283f;
+    q = q * r + 0.166665087f;
+    q = q * r + 0.499999926f;
+    return 1 + (r + r * r * q);
+}
+
+// exp(x + tail) for a |tail| far below |x|, over the whole range: 2^n is applied in two halves, which reach
+// infinity and the subnormals. 1 ulp of exp(x).
+NNL_INLINE float f32_exp_sum(float x, float tail) {
+    f32_reduced v = f32_exp_reduce(f32_between(x, -105, 89), tail);
+    int32_t half = v.n >> 1;
+    return f32_exp_core(v.r) * f32_exp2_int(half) * f32_exp2_int(v.n - half);
+}
+
+// The same for results known to be normal numbers: |x| < 87.
+NNL_INLINE float f32_exp_normal(float x) {
+    f32_reduced v = f32_exp_reduce(x, -0.0f);
+    return f32_exp_core(v.r) * f32_exp2_int(v.n);
+}
+
+// 1 ulp
+NNL_INLINE float f32_exp(float x) { return f32_exp_sum(x, -0.0f); }
+
+// 2 ulp. 2^n expm1(r) + (2^n - 1), at half the scale because 2^128 is no float. Where n is 0, expm1(r)
+// itself.
+NNL_INLINE float f32_expm1(float x) {
+    f32_reduced v = f32_exp_reduce(f32_between(x, -30, 89), -0.0f);
+    float r = v.r, q = 0.00138822679f;
+    q = q * r + 0.0083678544f;
+    q = q * r + 0.0416672435f;
+    q = q * r + 0.166665335f;
+    q = q * r + 0.499999979f;
+    q = r + r * r * q;
+    float half = f32_exp2_int(v.n - 1);
+    float y = 2 * (half * q + (half - 0.5f));
+    return __builtin_copysignf(f32_select(v.n == 0, q, y), x);
+}
+
+// x = 2^e (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2), for positive normal x.
+#define F32_SQRT_HALF_BITS 0x3f3504f3u
+
+NNL_INLINE int32_t f32_exponent(float x) { return (int32_t)(f32_bits(x) - F32_SQRT_HALF_BITS) >> 23; }
+
+NNL_INLINE float f32_mantissa(float x) {
+    return f32_from_bits(((f32_bits(x) - F32_SQRT_HALF_BITS) & 0x7fffffu) + F32_SQRT_HALF_BITS);
+}
+
+// log(1 + f) - f = -f^2/2 + f^3 P(f), with `tail` added where it loses least.
+NNL_INLINE float f32_log_core(float f, float tail) {
+    float p = -0.0763449805f;
+    p = p * f + 0.127615774f;
+    p = p * f + -0.13160182f;
+    p = p * f + 0.142017579f;
+    p = p * f + -0.166233574f;
+    p = p * f + 0.200012269f;
+    p = p * f + -0.25000821f;
+    p = p * f + 0.333333317f;
+    float f2 = f * f;
+    return (f * f2 * p + tail) - 0.5f * f2;
+}
+
+// What a logarithm is outside of the positive finite numbers; y is its value inside.
+NNL_INLINE float f32_log_edges(float x, float y) {
+    y = f32_select(x == 0, -INFINITY, y);
+    y = f32_select(x > FLT_MAX, x, y);
+    return f32_select(x >= 0, y, NAN);
+}
+
+typedef struct f32_split {
+    float e, f;
+} f32_split;
+
+// Subnormals are scaled up first.
+NNL_INLINE f32_split f32_log_split(float x) {
+    float scaled = f32_select(x < FLT_MIN, x * 0x1p23f, x);
+    float e = (float)(f32_exponent(scaled) - (x < FLT_MIN ? 23 : 0));
+    return (f32_split){e, f32_mantissa(scaled) - 1};
+}
+
+// 1 ulp
+NNL_INLINE float f32_log(float x) {
+    f32_split v = f32_log_split(x);
+    float y = v.f + f32_log_core(v.f, v.e * F32_LN2_LOW);
+    return f32_log_edges(x, y + v.e * F32_LN2_HIGH);
+}
+
+// 2 ulp; exact for powers of two.
+NNL_INLINE float f32_log2(float x) {
+    f32_split v = f32_log_split(x);
+    return f32_log_edges(x, (v.f + f32_log_core(v.f, 0)) * 1.44269504f + v.e);
+}
+
+// 2 ulp
+NNL_INLINE float f32_log10(float x) {
+    f32_split v = f32_log_split(x);
+    float y = (v.f + f32_log_core(v.f, 0)) * 0.434294482f + v.e * 2.48745664e-4f;
+    return f32_log_edges(x, y + v.e * 0.30078125f);
+}
+
+// 2 ulp. e comes from 1 + x, but f = x 2^-e + (2^-e - 1) from x itself, which loses nothing. Above 2^26 the 1
+// counts no more, and 2^-e could be too small for a float.
+NNL_INLINE float f32_log1p(float x) {
+    float u = 1 + x;
+    int32_t e = f32_exponent(u);
+    float scale = f32_exp2_int(-f32_exponent(f32_at_most(u, 0x1p26f)));
+    float f = f32_select(u < 0x1p26f, x * scale + (scale - 1), f32_mantissa(u) - 1);
+    float y = f + f32_log_core(f, (float)e * F32_LN2_LOW);
+    y = f32_log_edges(u, y + (float)e * F32_LN2_HIGH);
+    return __builtin_copysignf(y, x);
+}
+
+// 2 ulp. An odd polynomial near 0, then 1 - 2 / (exp(2x) + 1).
+NNL_INLINE float f32_tanh(float x) {
+    float a = f32_at_most(f32_abs(x), 10), z = a * a;
+    float p = -0.00560391463f;
+    p = p * z + 0.0205517201f;
+    p = p * z + -0.0537141076f;
+    p = p * z + 0.133311528f;
+    p = p * z + -0.333332721f;
+    float near = a + a * z * p;
+    float far = 1 - 2 / (f32_exp_normal(2 * a) + 1);
+    return __builtin_copysignf(f32_select(a < 0.625f, near, far), x);
+}
+
+// 1 / (1 + exp(-(x + tail))), from exp(-|x|), so that nothing overflows and small results keep their digits.
+NNL_INLINE float f32_sigmoid_sum(float x, float tail) {
+    float z = f32_exp_sum(-f32_abs(x), f32_select(x < 0, tail, -tail));
+    return f32_select(x < 0, z, 1) / (1 + z);
+}
+
+// 2 ulp
+NNL_INLINE float f32_sigmoid(float x) { return f32_sigmoid_sum(x, -0.0f); }
+
+// 2 ulp. log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
+NNL_INLINE float f32_softplus(float x) { return f32_select(x > 0, x, 0) + f32_log1p(f32_exp(-f32_abs(x))); }
+
+// 2 ulp. x + x P(x^2) near 0; further out 1 - exp(-g(x)), where g = -log(erfc) is a gentle curve.
+NNL_INLINE float f32_erf(float x) {
+    float a = f32_at_most(f32_abs(x), 3.95f), z = a * a;
+    float p = -0.000595374185f;
+    p = p * z + 0.00498594063f;
+    p = p * z + -0.0267617199f;
+    p = p * z + 0.112816825f;
+    p = p * z + -0.376124811f;
+    p = p * z + 0.128379148f;
+    float g = -0.000195937184f;
+    g = g * a + 0.0030432169f;
+    g = g * a + -0.0222269185f;
+    g = g * a + 0.103931593f;
+    g = g * a + 0.637182251f;
+    g = g * a + 1.12767562f;
+    g = g * a + 0.000195676099f;
+    return __builtin_copysignf(f32_select(a < 0.92f, a + a * p, 1 - f32_exp_normal(-g)), x);
+}
+
+// The tail of the normal distribution: Phi(-t) = exp(-t^2 / 2) ratio, for t = min(|x|, 14.6), where it ends
+// for floats.
+typedef struct f32_normal_tail {
+    float t, density, ratio; // density without its 1 / sqrt(2 pi)
+} f32_normal_tail;
+
+// t^2 is needed beyond a float's digits, so it is split: the square of t's first half is exact. The ratio
+// times (t + 4) is a polynomial in (t - 4) / (t + 4).
+NNL_INLINE f32_normal_tail f32_normal(float x) {
+    float t = f32_at_most(f32_abs(x), 14.6f);
+    float head = f32_from_bits(f32_bits(t) & 0xfffff000u);
+    float density = f32_exp_sum(-0.5f * (head * head), -0.5f * ((t - head) * (t + head)));
+    float inverse = 1 / (t + 4), s = (t - 4) * inverse;
+    float p = -0.000132433422f;
+    p = p * s + 0.000178371376f;
+    p = p * s + 0.0015695896f;
+    p = p * s + -0.00351207791f;
+    p = p * s + -0.00752500357f;
+    p = p * s + 0.0604037647f;
+    p = p * s + -0.186523486f;
+    p = p * s + 0.387136904f;
+    p = p * s + -0.607896587f;
+    p = p * s + 0.755285135f;
+    return (f32_normal_tail){t, density, p * inverse};
+}
+
+#define F32_INV_SQRT_2PI 0.398942280f
+
+// 4 ulp. -0 at minus infinity, where it tends to.
+NNL_INLINE float f32_gelu(float x) {
+    f32_normal_tail v = f32_normal(x);
+    return f32_select(x < 0, -(v.t * v.ratio) * v.density, x * (1 - v.ratio * v.density));
+}
+
+// Phi(x) + x phi(x); 2^-22 of max(1, |.|)
+NNL_INLINE float f32_gelu_d(float x) {
+    f32_normal_tail v = f32_normal(x);
+    float below = v.density * (v.ratio - F32_INV_SQRT_2PI * v.t);
+    return f32_select(x < 0, below, 1 - below);
+}
+
+// phi(x) (2 - x^2)
+NNL_INLINE float f32_gelu_d2(float x) {
+    f32_normal_tail v = f32_normal(x);
+    return F32_INV_SQRT_2PI * v.density * (2 - v.t * v.t);
+}
+
+// GELU by tanh is x sigmoid(g) with g = 2 sqrt(2 / pi) (x + 0.044715 x^3). g is needed beyond a float's
+// digits, hence in double. Outside of -12 ... 12 the sigmoid is 0 or 1.
+#define GELU_TANH_SLOPE 1.5957691216057308
+#define GELU_TANH_CUBE 0.044715
+
+NNL_INLINE float f32_gelu_tanh_gate(float x) {
+    double t = (double)f32_between(x, -12, 12);
+    double g = t * (GELU_TANH_SLOPE + GELU_TANH_SLOPE * GELU_TANH_CUBE * (t * t));
+    float head = (float)g;
+    return f32_sigmoid_sum(head, (float)(g - (double)head));
+}
+
+// 4 ulp
+NNL_INLINE float f32_gelu_tanh(float x) { return f32_at_least(x, -12) * f32_gelu_tanh_gate(x); }
+
+// s + t s (1 - s) g'; 2^-21 of max(1, |.|)
+NNL_INLINE float f32_gelu_tanh_d(float x) {
+    float s = f32_gelu_tanh_gate(x), t = f32_between(x, -12, 12);
+    float dg = (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * t * t);
+    return s + t * (s * (1 - s)) * dg;
+}
+
+// 2 s' + t s'' with s' = s (1 - s) g' and s'' = s' (1 - 2s) g' + s (1 - s) g''
+NNL_INLINE float f32_gelu_tanh_d2(float x) {
+    float s = f32_gelu_tanh_gate(x), t = f32_between(x, -12, 12), w = s * (1 - s);
+    float dg = (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * t * t);
+    float ddg = (float)(6 * GELU_TANH_SLOPE * GELU_TANH_CUBE) * t;
+    return w * (2 * dg + t * ((1 - 2 * s) * dg * dg + ddg));
+}
+
+// 4 ulp. Beyond 200 the sigmoid is 0 or 1.
+NNL_INLINE float f32_silu(float x) { return f32_at_least(x, -200) * f32_sigmoid(x); }
+
+NNL_INLINE float f32_silu_d(float x) {
+    float t = f32_between(x, -200, 200), s = f32_sigmoid(t);
+    return s * (1 + t * (1 - s));
+}
+
+NNL_INLINE float f32_silu_d2(float x) {
+    float t = f32_between(x, -200, 200), s = f32_sigmoid(t);
+    return s * (1 - s) * (2 + t * (1 - 2 * s));
+}
+
+// 4 ulp. tanh(softplus(x)) = n / (n + 2) with n = e (e + 2), e = exp(x); 1 from 20 on.
+NNL_INLINE float f32_mish(float x) {
+    float e = f32_exp(f32_at_most(x, 20)), n = e * (e + 2);
+    return f32_select(x > 20, x, f32_at_least(x, -200) * (n / (n + 2)));
+}
+
+// w + x w' with w' = 4 e (1 + e) / (n + 2)^2
+NNL_INLINE float f32_mish_d(float x) {
+    float t = f32_between(x, -200, 20), e = f32_exp(t), n = e * (e + 2), d = n + 2;
+    return f32_select(x > 20, 1, n / d + t * (4 * e * (1 + e) / (d * d)));
+}
+
+// 2 w' + x w'' with w'' = w' ((1 + 2e) (n + 2) - 4e (1 + e)^2) / ((1 + e) (n + 2))
+NNL_INLINE float f32_mish_d2(float x) {
+    float t = f32_between(x, -200, 20), e = f32_exp(t), d = e * (e + 2) + 2;
+    float dw = 4 * e * (1 + e) / (d * d);
+    float ratio = ((1 + 2 * e) * d - 4 * e * (1 + e) * (1 + e)) / ((1 + e) * d);
+    return f32_select(x > 20, 0, dw * (2 + t * ratio));
+}
+
+// x = (k / 4 + r) turns with |r| <= 1/8; NaN for infinity.
+typedef struct f32_turns {
+    uint32_t k;
+    float angle; // r in radians
+} f32_turns;
+
+// The part of x * digits that is not whole turns. `digits` has 29 bits and x 24, so the product is exact, and
+// whole turns fall out however large x is.
+NNL_INLINE double f32_part_turn(double x, double digits) {
+    double turns = x * digits;
+    return turns - rint(turns);
+}
+
+// 1 / (2 pi) in pieces of 29 bits, enough of them for the largest float (Payne and Hanek 1983, in double).
+// The sum is made twice: once for the quarter, and from it down to what is left, largest piece first, which
+// cancels exactly.
+NNL_INLINE f32_turns f32_turns_of(float value) {
+    double x = (double)value;
+    double a = f32_part_turn(x, 0x1.45f306d000000p-3), b = f32_part_turn(x, 0x1.9391054000000p-32);
+    double c = f32_part_turn(x, 0x1.4fe13ab000000p-61), d = f32_part_turn(x, 0x1.d1f534d000000p-90);
+    double e = f32_part_turn(x, 0x1.b81b6c5000000p-119), f = f32_part_turn(x, 0x1.5993c40000000p-150),
+           g = f32_part_turn(x, 0x1.c820ff2000000p-177);
+    double k = rint(4 * (a + b + c + d + e + f + g));
+    double r = (a - 0.25 * k) + b + c + d + e + f + g;
+    return (f32_turns){f32_bits((float)k + F32_ROUNDER), (float)(r * 6.283185307179586)};
+}
+
+NNL_INLINE float f32_sin_core(float r) {
+    float z = r * r;
+    return r + r * z * (-0.166666549f + z * (0.00833217585f + z * -0.000195169776f));
+}
+
+NNL_INLINE float f32_cos_core(float r) {
+    float z = r * r;
+    return 1 - 0.5f * z + z * z * (0.0416666468f + z * (-0.00138873645f + z * 2.4438091e-05f));
+}
+
+NNL_INLINE float f32_sin_quarter(uint32_t k, float r) {
+    float y = f32_select(k & 1, f32_cos_core(r), f32_sin_core(r));
+    return f32_from_bits(f32_bits(y) ^ (k & 2) << 30);
+}
+
+// 2 ulp, for any x.
+NNL_INLINE float f32_sin(float x) {
+    f32_turns v = f32_turns_of(x);
+    return f32_select(f32_abs(x) < 0x1p-12f, x, f32_sin_quarter(v.k, v.angle));
+}
+
+// 2 ulp, for any x.
+NNL_INLINE float f32_cos(float x) {
+    f32_turns v = f32_turns_of(x);
+    return f32_sin_quarter(v.k + 1, v.angle);
+}
+
+// 4 ulp, for any x.
+NNL_INLINE float f32_tan(float x) {
+    f32_turns v = f32_turns_of(x);
+    float s = f32_sin_core(v.angle), c = f32_cos_core(v.angle);
+    float y = f32_select(v.k & 1, -c, s) / f32_select(v.k & 1, s, c);
+    return f32_select(f32_abs(x) < 0x1p-12f, x, y);
+}
+
+#endif

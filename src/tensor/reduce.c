@@ -1,0 +1,188 @@
+// reduce.c: finds the (outer, n, inner) layout of a reduction, cuts it into parts and runs the kernels.
+#include "tensor/reduce.h"
+#include "tensor/apply.h"
+
+#include <string.h>
+
+// Elements in one part of a large reduction.
+#define PART_ELEMENTS 65536
+
+// Whether the dropped dimensions are next to each other (dimensions of size 1 do not matter).
+static bool dropped_together(const nnl_tensor *x, const bool *dropped) {
+    int changes = 0;
+    bool last = false;
+    for (int d = 0; d < x->shape.ndim; d++) {
+        if (x->shape.size[d] == 1) continue;
+        changes += dropped[d] != last;
+        last = dropped[d];
+    }
+    return changes <= 2;
+}
+
+static void measure(nnl_rows *rows, const nnl_tensor *x, const bool *dropped) {
+    bool seen = false;
+    rows->outer = rows->n = rows->inner = 1;
+    for (int d = 0; d < x->shape.ndim; d++) {
+        int64_t size = x->shape.size[d];
+        if (dropped[d]) {
+            rows->n *= size;
+            seen = seen || size != 1;
+        } else if (seen) {
+            rows->inner *= size;
+        } else {
+            rows->outer *= size;
+        }
+    }
+}
+
+// x with the dropped dimensions last, in their order.
+static nnl_tensor *dropped_last(const nnl_tensor *x, const bool *dropped) {
+    nnl_shape shape = {.ndim = 0};
+    int64_t stride[NNL_MAX_DIMS];
+    for (int pass = 0; pass < 2; pass++) {
+        for (int d = 0; d < x->shape.ndim; d++) {
+            if (dropped[d] != (pass == 1)) continue;
+            stride[shape.ndim] = x->stride[d];
+            shape.size[shape.ndim++] = x->shape.size[d];
+        }
+    }
+    return nnl_tensor_alias(x, &shape, stride, x->offset);
+}
+
+static nnl_tensor *converted(nnl_context *ctx, const nnl_tensor *x, nnl_dtype dtype) {
+    nnl_tensor *copy = nnl_tensor_new(ctx, dtype, &x->shape);
+    if (copy) nnl_apply_copy(copy, x);
+    return copy;
+}
+
+nnl_status nnl_rows_init(nnl_context *ctx, nnl_rows *rows, const nnl_tensor *x, const bool *dropped,
+                         nnl_dtype dtype) {
+    measure(rows, x, dropped);
+    rows->type = nnl_dtype_get(dtype)->compute;
+    if (dropped_together(x, dropped)) {
+        bool ready = x->dtype == dtype && nnl_tensor_is_contiguous(x);
+        rows->source = ready ? nnl_tensor_detach(x) : converted(ctx, x, dtype);
+    } else {
+        nnl_tensor *ordered = dropped_last(x, dropped);
+        rows->source = ordered ? converted(ctx, ordered, dtype) : NULL;
+        rows->outer *= rows->inner;
+        rows->inner = 1;
+        nnl_tensor_release(ordered);
+    }
+    return rows->source ? NNL_OK : ctx->status;
+}
+
+void nnl_rows_done(nnl_rows *rows) { nnl_tensor_release(rows->source); }
+
+// ---- parts
+
+typedef struct job {
+    const nnl_rows *rows;
+    nnl_reduce_fn *reduce;
+    nnl_arg_reduce_fn *arg;
+    nnl_sum_deviation_fn *deviation;
+    const char *x;
+    const char *mean;
+    char *out;
+    size_t element, out_element;
+    int64_t step; // blocks of `outer`, or of n, in one part
+} job;
+
+static void reduce_block(const job *j, int64_t block, int64_t from, int64_t count, char *out) {
+    const nnl_rows *r = j->rows;
+    const char *x = j->x + (size_t)((block * r->n + from) * r->inner) * j->element;
+    size_t n = (size_t)count, inner = (size_t)r->inner;
+    if (j->reduce) {
+        j->reduce(n, inner, out, x, inner);
+    } else if (j->arg) {
+        j->arg(n, inner, (int64_t *)(void *)out, x, inner);
+    } else {
+        j->deviation(n, inner, out, x, inner, j->mean + (size_t)(block * r->inner) * j->element);
+    }
+}
+
+static void outer_part(void *arg, size_t part) {
+    const job *j = arg;
+    int64_t from = (int64_t)part * j->step, to = from + j->step;
+    if (to > j->rows->outer) to = j->rows->outer;
+    for (int64_t block = from; block < to; block++) {
+        reduce_block(j, block, 0, j->rows->n, j->out + (size_t)(block * j->rows->inner) * j->out_element);
+    }
+}
+
+static void run_outer(nnl_context *ctx, job *j) {
+    int64_t each = j->rows->n * j->rows->inner;
+    j->step = each >= PART_ELEMENTS ? 1 : PART_ELEMENTS / (each > 0 ? each : 1);
+    nnl_pool_run(ctx->pool, (size_t)((j->rows->outer + j->step - 1) / j->step), outer_part, j);
+}
+
+// One block cut along n: part p reduces its stretch into row p of the partial results.
+static void stretch_part(void *arg, size_t part) {
+    const job *j = arg;
+    int64_t from = (int64_t)part * j->step, rest = j->rows->n - from;
+    reduce_block(j, 0, from, rest < j->step ? rest : j->step,
+                 j->out + part * (size_t)j->rows->inner * j->out_element);
+}
+
+// How partial results of a kind combine.
+static nnl_reduction combining(nnl_reduction kind) {
+    switch (kind) {
+    case NNL_REDUCE_PROD:
+    case NNL_REDUCE_MAX:
+    case NNL_REDUCE_MIN:
+        return kind;
+    case NNL_REDUCE_MAX_ABS:
+        return NNL_REDUCE_MAX;
+    default:
+        return NNL_REDUCE_SUM;
+    }
+}
+
+static nnl_status run_stretches(nnl_context *ctx, job *j, nnl_reduction kind) {
+    const nnl_rows *r = j->rows;
+    j->step = PART_ELEMENTS / r->inner > 64 ? PART_ELEMENTS / r->inner : 64;
+    int64_t parts = (r->n + j->step - 1) / j->step;
+    char *out = j->out;
+    j->out = nnl_alloc(&ctx->allocator, (size_t)(parts * r->inner) * j->out_element);
+    if (!j->out) return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a reduction");
+    nnl_pool_run(ctx->pool, (size_t)parts, stretch_part, j);
+    nnl_reduce_fn *combine = ctx->kernels->reduce->reduce[combining(kind)][r->type];
+    combine((size_t)parts, (size_t)r->inner, out, j->out, (size_t)r->inner);
+    nnl_free(&ctx->allocator, j->out);
+    return NNL_OK;
+}
+
+static job job_for(const nnl_rows *rows, nnl_tensor *out) {
+    size_t element = nnl_dtype_size(rows->source->dtype);
+    return (job){.rows = rows,
+                 .x = nnl_tensor_data(rows->source),
+                 .out = nnl_tensor_data(out),
+                 .element = element,
+                 .out_element = nnl_dtype_size(out->dtype)};
+}
+
+nnl_status nnl_reduce_rows(nnl_context *ctx, const nnl_rows *rows, nnl_reduction kind, nnl_tensor *out) {
+    job j = job_for(rows, out);
+    j.reduce = ctx->kernels->reduce->reduce[kind][rows->type];
+    if (rows->outer == 1 && rows->n * rows->inner >= 2 * PART_ELEMENTS && rows->n >= 128) {
+        return run_stretches(ctx, &j, kind);
+    }
+    run_outer(ctx, &j);
+    return NNL_OK;
+}
+
+void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *out) {
+    const nnl_reduce_kernels *kernels = ctx->kernels->reduce;
+    job j = job_for(rows, out);
+    j.arg = largest ? kernels->arg_max[rows->type] : kernels->arg_min[rows->type];
+    run_outer(ctx, &j);
+    int64_t *position = nnl_tensor_data(out), count = rows->outer * rows->inner;
+    for (int64_t i = 0; i < count; i++) position[i]++;
+}
+
+void nnl_sum_deviation_rows(nnl_context *ctx, const nnl_rows *rows, const nnl_tensor *mean, nnl_tensor *out) {
+    job j = job_for(rows, out);
+    j.deviation = ctx->kernels->reduce->sum_deviation[rows->type];
+    j.mean = nnl_tensor_data(mean);
+    run_outer(ctx, &j);
+}
