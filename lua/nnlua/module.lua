@@ -173,6 +173,7 @@ end
 local elsewhere = {
   state_dict = "state", load_state_dict = "state", summary = "summary", save = "files",
   compile = "training", fit = "training", evaluate = "training", predict = "training", train_step = "training",
+  optimizer_in_use = "training",
 }
 for name, place in pairs(elsewhere) do
   methods[name] = function(self, ...)
