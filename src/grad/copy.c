@@ -213,7 +213,7 @@ static nnl_tensor *run_record(nnl_context *ctx, int record, nnl_tensor *x, nnl_d
 nnl_tensor *nnl_clone(nnl_context *ctx, nnl_tensor *x) { return run_record(ctx, CLONE, x, x->dtype); }
 
 nnl_tensor *nnl_contiguous(nnl_context *ctx, nnl_tensor *x) {
-    return run_record(ctx, CONTIGUOUS, x, x->dtype);
+    return nnl_tensor_is_contiguous(x) ? nnl_tensor_retain(x) : nnl_clone(ctx, x);
 }
 
 nnl_tensor *nnl_to(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype) {
