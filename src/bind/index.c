@@ -148,14 +148,19 @@ int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
             L, bind, key->dtype == NNL_BOOL ? slices_where(bind->ctx, t, key) : slices_at(bind->ctx, t, key));
     }
     if (lua_isnoneornil(L, 2)) return nnl_error(L, "index: expected a position, got nil");
+    bool recorded = nnl_grad_wanted(bind->ctx, &t, 1);
+    if (recorded && !nnl_tensor_is_contiguous(t)) {
+        nnl_push_tensor(L, bind, nnl_contiguous(bind->ctx, t));
+        t = nnl_to_tensor(L, bind, -1);
+    }
     region r = region_of(L, bind, t);
     if (r.shape.ndim == 0 && t->shape.ndim > 0) {
         nnl_push_element(L, t->dtype, t->storage->data + (size_t)r.offset * nnl_dtype_size(t->dtype));
         return 1;
     }
     nnl_tensor **slot = nnl_push_slot(L, bind);
-    *slot = nnl_grad_wanted(bind->ctx, &t, 1) ? nnl_strided_view(bind->ctx, t, &r.shape, r.stride, r.offset)
-                                              : nnl_tensor_alias(t, &r.shape, r.stride, r.offset);
+    *slot = recorded ? nnl_strided_view(bind->ctx, t, &r.shape, r.stride, r.offset)
+                     : nnl_tensor_alias(t, &r.shape, r.stride, r.offset);
     return *slot ? 1 : nnl_raise(L, bind);
 }
 

@@ -76,7 +76,7 @@ static nnl_status binary_record(nnl_context *ctx, const nnl_call *call) {
 static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype *dtype) {
     nnl_binary kind = (nnl_binary)call->op->variant;
     *dtype = common_dtype(&call->arg[0], &call->arg[1]);
-    if (!ctx->kernels->elementwise->binary[kind][NNL_IN_INT]) *dtype = nnl_float_dtype(*dtype);
+    if (kind == NNL_BINARY_div || kind == NNL_BINARY_atan2) *dtype = nnl_float_dtype(*dtype);
     if (*dtype == NNL_BOOL && kind == NNL_BINARY_sub) {
         return nnl_fail(ctx, NNL_ERR_DTYPE,
                         "sub: not defined for two bool tensors; use logical_xor or to(\"int64\")");

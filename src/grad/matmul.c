@@ -93,8 +93,8 @@ static nnl_tensor *multiply(nnl_context *ctx, nnl_tensor *a, bool ta, nnl_tensor
         size_t m = (size_t)rows_of(a, ta), n = (size_t)columns_of(b, tb), k = (size_t)columns_of(a, ta),
                batch = 1;
         for (int d = 0; d < shape.ndim - 2; d++) batch *= (size_t)shape.size[d];
-        nnl_gemm_batched(ctx->pool, nnl_tensor_compute(a), batch, m, n, k, 1, left, stride_a, right, stride_b,
-                         0, nnl_tensor_data(out), n > 0 ? n : 1, m * n);
+        nnl_gemm_batched(ctx->kernels, ctx->pool, nnl_tensor_compute(a), batch, m, n, k, 1, left, stride_a,
+                         right, stride_b, 0, nnl_tensor_data(out), n > 0 ? n : 1, m * n);
     }
     nnl_tensor_release(x);
     nnl_tensor_release(y);

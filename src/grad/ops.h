@@ -85,4 +85,25 @@ nnl_tensor *nnl_logsumexp(nnl_context *ctx, nnl_tensor *x, int ndims, const int6
 nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                        nnl_unary activation);
 
+// dropout.c: each element 0 with probability p, else divided by 1 - p
+nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
+
+// loss.c: prediction and target of one shape. weight (broadcast to it) and pos_weight (of binary cross
+// entropy with logits alone) may be NULL.
+typedef enum nnl_loss_reduction { NNL_LOSS_MEAN, NNL_LOSS_SUM, NNL_LOSS_NONE } nnl_loss_reduction;
+nnl_tensor *nnl_pointwise_loss_op(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x,
+                                  nnl_tensor *target, nnl_tensor *weight, nnl_tensor *pos_weight,
+                                  nnl_loss_reduction reduction);
+
+// cross_entropy.c: x (N, C), (C) or (N, C, ...); labels from 1, or probabilities of x's shape. With
+// log_probabilities x is the logarithm of probabilities already (NLLLoss).
+typedef struct nnl_cross_entropy_options {
+    nnl_loss_reduction reduction;
+    int64_t ignore_index;
+    double label_smoothing;
+    bool log_probabilities;
+} nnl_cross_entropy_options;
+nnl_tensor *nnl_cross_entropy(nnl_context *ctx, nnl_tensor *x, nnl_tensor *target, nnl_tensor *weight,
+                              const nnl_cross_entropy_options *options);
+
 #endif

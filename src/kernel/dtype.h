@@ -1,5 +1,5 @@
-// dtype.h: the element types of memory, and the three types that arithmetic runs in. Names, sizes and promotion are in
-// tensor/dtype.h.
+// dtype.h: the element types of memory, and the three types that arithmetic runs in. Names, sizes and
+// promotion are in tensor/dtype.h.
 #ifndef NNL_KERNEL_DTYPE_H
 #define NNL_KERNEL_DTYPE_H
 

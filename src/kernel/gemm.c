@@ -12,9 +12,10 @@
 // Rows or columns of one piece, at least; a multiple of what OpenBLAS's kernels hold in registers.
 #define PIECE_GRAIN 48
 // Below this many multiplications a product with a vector is quicker in a loop of our own.
-#define SMALL_VECTOR 16384
+#define SMALL_VECTOR 32768
 
 typedef struct product {
+    const nnl_kernels *kernels;
     nnl_compute type;
     size_t m, n, k;
     double alpha, beta;
@@ -32,23 +33,6 @@ static size_t pieces_of(size_t size, size_t step) { return (size + step - 1) / s
 static const char *at(const nnl_matrix *x, size_t row, size_t column, size_t element) {
     size_t offset = x->transposed ? column * x->ld + row : row * x->ld + column;
     return (const char *)x->data + offset * element;
-}
-
-// y[j] += alpha * sum_i x[i] * b[i][j], rows of b contiguous: four rows a pass, so that y is read and written
-// less.
-static void axpy_rows(size_t k, size_t n, const float *x, size_t step, const float *b, size_t ld, float alpha,
-                      float *restrict y) {
-    size_t i = 0;
-    for (; i + 4 <= k; i += 4) {
-        const float *b0 = b + i * ld, *b1 = b0 + ld, *b2 = b1 + ld, *b3 = b2 + ld;
-        float x0 = alpha * x[i * step], x1 = alpha * x[(i + 1) * step];
-        float x2 = alpha * x[(i + 2) * step], x3 = alpha * x[(i + 3) * step];
-        for (size_t j = 0; j < n; j++) y[j] += x0 * b0[j] + x1 * b1[j] + x2 * b2[j] + x3 * b3[j];
-    }
-    for (; i < k; i++) {
-        float scale = alpha * x[i * step];
-        for (size_t j = 0; j < n; j++) y[j] += scale * b[i * ld + j];
-    }
 }
 
 static void blas_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
@@ -95,24 +79,23 @@ static void clear(const product *p, size_t m, size_t n, char *c) {
     }
 }
 
-// One row times a matrix whose rows are contiguous, when small: c = x b.
-static bool small_row(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
-    if (m != 1 || p->type != NNL_IN_FLOAT || p->b.transposed || p->k * n > SMALL_VECTOR) return false;
-    clear(p, 1, n, c);
-    axpy_rows(p->k, n, (const float *)(const void *)a, p->a.transposed ? p->a.ld : 1,
-              (const float *)(const void *)b, p->b.ld, (float)p->alpha, (float *)(void *)c);
-    return true;
-}
-
-// An outer product (one inner element), as in the gradient of weights for one row: each row of c by one loop.
-static bool outer(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
-    if (p->k != 1 || p->type != NNL_IN_FLOAT || p->beta != 0) return false;
+// One row times a small matrix, or an outer product (one inner element), by loops of our own; false where the
+// product is of another kind.
+static bool small_product(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
     const float *x = (const float *)(const void *)a, *y = (const float *)(const void *)b;
-    size_t step_x = p->a.transposed ? 1 : p->a.ld, step_y = p->b.transposed ? p->b.ld : 1;
-    if (step_y != 1) return false;
-    for (size_t i = 0; i < m; i++) {
-        float *restrict row = (float *)(void *)c + i * p->ldc, scale = (float)p->alpha * x[i * step_x];
-        for (size_t j = 0; j < n; j++) row[j] = scale * y[j];
+    float *out = (float *)(void *)c;
+    size_t step_x = p->a.transposed ? p->a.ld : 1;
+    bool plain = p->type == NNL_IN_FLOAT && p->alpha == 1 && p->beta == 0;
+    if (!plain || (m > 1 && p->k > 1) || m * n * p->k > SMALL_VECTOR) return false;
+    if (p->k == 1 && (!p->b.transposed || p->b.ld == 1)) {
+        p->kernels->product->outer(m, n, out, p->ldc, x, p->a.transposed ? 1 : p->a.ld, y);
+    } else if (m == 1 && p->b.transposed && step_x == 1) {
+        p->kernels->product->dot_rows(n, p->k, out, x, y, p->b.ld);
+    } else if (m == 1 && !p->b.transposed) {
+        clear(p, 1, n, c);
+        p->kernels->product->add_rows(p->k, n, out, x, step_x, y, p->b.ld);
+    } else {
+        return false;
     }
     return true;
 }
@@ -120,7 +103,7 @@ static bool outer(const product *p, size_t m, size_t n, const char *a, const cha
 static void run_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
     if (p->k == 0) {
         clear(p, m, n, c);
-    } else if (outer(p, m, n, a, b, c) || small_row(p, m, n, a, b, c)) {
+    } else if (small_product(p, m, n, a, b, c)) {
         return;
     } else if (n == 1) {
         blas_vector(p, &p->a, false, m, a, b, p->b.transposed ? 1 : p->b.ld, c, p->ldc);
@@ -184,11 +167,12 @@ static void restore_threads(int threads) {
 
 const char *nnl_gemm_library(void) { return openblas_get_config(); }
 
-void nnl_gemm_batched(nnl_pool *pool, nnl_compute type, size_t batch, size_t m, size_t n, size_t k,
-                      double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b, size_t stride_b, double beta,
-                      void *c, size_t ldc, size_t stride_c) {
+void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t batch, size_t m,
+                      size_t n, size_t k, double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b,
+                      size_t stride_b, double beta, void *c, size_t ldc, size_t stride_c) {
     if (batch == 0 || m == 0 || n == 0) return;
-    product p = {.type = type,
+    product p = {.kernels = kernels,
+                 .type = type,
                  .m = m,
                  .n = n,
                  .k = k,
@@ -209,7 +193,7 @@ void nnl_gemm_batched(nnl_pool *pool, nnl_compute type, size_t batch, size_t m, 
     restore_threads(threads);
 }
 
-void nnl_gemm(nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k, double alpha, nnl_matrix a,
-              nnl_matrix b, double beta, void *c, size_t ldc) {
-    nnl_gemm_batched(pool, type, 1, m, n, k, alpha, a, 0, b, 0, beta, c, ldc, 0);
+void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k,
+              double alpha, nnl_matrix a, nnl_matrix b, double beta, void *c, size_t ldc) {
+    nnl_gemm_batched(kernels, pool, type, 1, m, n, k, alpha, a, 0, b, 0, beta, c, ldc, 0);
 }

@@ -1,10 +1,10 @@
-// gemm.h: matrix products. gemm.c is the only caller of OpenBLAS. Matrices are row-major; work is cut into pieces by
-// shape, each a single-threaded call, so results have the same bits for any number of threads.
+// gemm.h: matrix products. gemm.c is the only caller of OpenBLAS. Matrices are row-major; work is cut into
+// pieces by shape, each a single-threaded call, so results have the same bits for any number of threads.
 #ifndef NNL_KERNEL_GEMM_H
 #define NNL_KERNEL_GEMM_H
 
 #include "base/thread.h"
-#include "kernel/dtype.h"
+#include "kernel/kernel.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,20 +15,21 @@ typedef struct nnl_matrix {
     bool transposed; // the product uses the transpose of what is in memory
 } nnl_matrix;
 
-// c (m, n) = alpha * a (m, k) b (k, n) + beta * c, in float or double. beta = 0 never reads c. Sizes may be 0.
-void nnl_gemm(nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k, double alpha, nnl_matrix a,
-              nnl_matrix b, double beta, void *c, size_t ldc);
+// c (m, n) = alpha * a (m, k) b (k, n) + beta * c, in float or double. beta = 0 never reads c. Sizes may be
+// 0.
+void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k,
+              double alpha, nnl_matrix a, nnl_matrix b, double beta, void *c, size_t ldc);
 
 // The same for `batch` products, each pointer advancing by its stride in elements (0 repeats a matrix).
-void nnl_gemm_batched(nnl_pool *pool, nnl_compute type, size_t batch, size_t m, size_t n, size_t k, double alpha,
-                      nnl_matrix a, size_t stride_a, nnl_matrix b, size_t stride_b, double beta, void *c, size_t ldc,
-                      size_t stride_c);
+void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t batch, size_t m,
+                      size_t n, size_t k, double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b,
+                      size_t stride_b, double beta, void *c, size_t ldc, size_t stride_c);
 
 // OpenBLAS's own description of itself, for nn.build_info().
 const char *nnl_gemm_library(void);
 
-// Leave OpenBLAS on one thread for the whole process: for the nnlua program, which owns its process. Inside a host,
-// calls save and restore the number instead.
+// Leave OpenBLAS on one thread for the whole process: for the nnlua program, which owns its process. Inside a
+// host, calls save and restore the number instead.
 void nnl_gemm_own_process(void);
 
 #endif

@@ -1,6 +1,7 @@
-// kernel.h: the loops over raw memory, as one table of functions for each instruction set. Everything under kernel/isa/
-// is compiled once for each (baseline, AVX2, AVX-512) and picked at run time by nnl_kernels_best. Kernels allocate
-// nothing and see no shapes, only pointers and sizes; unless told otherwise memory is contiguous and in a compute type.
+// kernel.h: the loops over raw memory, as one table of functions for each instruction set. Everything under
+// kernel/isa/ is compiled once for each (baseline, AVX2, AVX-512) and picked at run time by nnl_kernels_best.
+// Kernels allocate nothing and see no shapes, only pointers and sizes; unless told otherwise memory is
+// contiguous and in a compute type.
 #ifndef NNL_KERNEL_KERNEL_H
 #define NNL_KERNEL_KERNEL_H
 
@@ -63,55 +64,65 @@ typedef enum nnl_reduction {
     NNL_REDUCTION_COUNT
 } nnl_reduction;
 
-// From memory of some dtype, `stride` elements apart, to a compute type, and back. Integers wrap around on the way back;
-// a float becomes an integer towards zero, a bool by != 0; bfloat16 and float16 round to nearest even.
+// From memory of some dtype, `stride` elements apart, to a compute type, and back. Integers wrap around on
+// the way back; a float becomes an integer towards zero, a bool by != 0; bfloat16 and float16 round to
+// nearest even.
 typedef void nnl_load_fn(size_t n, void *out, const void *x, ptrdiff_t stride);
 typedef void nnl_store_fn(size_t n, void *out, ptrdiff_t stride, const void *x);
 
-// out may be x (or a, or b) itself. p: the parameters of the operation, always two of them, NULL where it has none.
+// out may be x (or a, or b) itself. p: the parameters of the operation, always two of them, NULL where it has
+// none.
 typedef void nnl_unary_fn(size_t n, void *out, const void *x, const double *p);
-// dx = dout * f'(x, y). x and y are both readable; where backward needs only one, the other may be the same memory.
-typedef void nnl_unary_grad_fn(size_t n, void *dx, const void *dout, const void *x, const void *y, const double *p);
+// dx = dout * f'(x, y). x and y are both readable; where backward needs only one, the other may be the same
+// memory.
+typedef void nnl_unary_grad_fn(size_t n, void *dx, const void *dout, const void *x, const void *y,
+                               const double *p);
 // out = u * dout * f''(x, y)
-typedef void nnl_unary_grad2_fn(size_t n, void *out, const void *u, const void *dout, const void *x, const void *y,
-                                const double *p);
+typedef void nnl_unary_grad2_fn(size_t n, void *out, const void *u, const void *dout, const void *x,
+                                const void *y, const double *p);
 typedef void nnl_binary_fn(size_t n, void *out, const void *a, const void *b);
 typedef void nnl_compare_fn(size_t n, uint8_t *out, const void *a, const void *b);
 typedef void nnl_test_fn(size_t n, uint8_t *out, const void *x);
 // out = c ? a : b, for elements of 1, 2, 4 or 8 bytes
 typedef void nnl_where_fn(size_t n, void *out, const uint8_t *c, const void *a, const void *b);
 
-// out[j] = the reduction over i < n of x[i * stride + j], for j < inner. n = 0 gives the neutral element (sum 0, prod 1,
-// max -inf or INT64_MIN ...). With inner = 1 and stride = 1 this is the reduction of one contiguous row.
+// out[j] = the reduction over i < n of x[i * stride + j], for j < inner. n = 0 gives the neutral element (sum
+// 0, prod 1, max -inf or INT64_MIN ...). With inner = 1 and stride = 1 this is the reduction of one
+// contiguous row.
 typedef void nnl_reduce_fn(size_t n, size_t inner, void *out, const void *x, size_t stride);
-// The index (from 0) of the first largest (or smallest) value, NaN being the largest (smallest); the same layout.
+// The index (from 0) of the first largest (or smallest) value, NaN being the largest (smallest); the same
+// layout.
 typedef void nnl_arg_reduce_fn(size_t n, size_t inner, int64_t *out, const void *x, size_t stride);
 // out[j] = sum of (x[i * stride + j] - mean[j])^2
-typedef void nnl_sum_deviation_fn(size_t n, size_t inner, void *out, const void *x, size_t stride, const void *mean);
+typedef void nnl_sum_deviation_fn(size_t n, size_t inner, void *out, const void *x, size_t stride,
+                                  const void *mean);
 
-// One row of n: y = softmax(x) or log_softmax(x); logsumexp into out[0]. Rows of only -inf give NaN (-inf), as in PyTorch.
+// One row of n: y = softmax(x) or log_softmax(x); logsumexp into out[0]. Rows of only -inf give NaN (-inf),
+// as in PyTorch.
 typedef void nnl_row_fn(size_t n, void *y, const void *x);
 // dx = y * (dout - sum(dout * y)), or dout - exp(y) * sum(dout)
 typedef void nnl_row_grad_fn(size_t n, void *dx, const void *dout, const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
 
-// Sum over i of w_i * f(x_i, t_i), pairwise; each value by itself; dx = dout_i * df/dx, with dout one number (step 0) or
-// an array (step 1). w may be NULL.
-typedef void nnl_loss_sum_fn(size_t n, void *out, const void *x, const void *t, const void *w, const double *p);
+// Sum over i of w_i * f(x_i, t_i), pairwise; each value by itself; dx = dout_i * df/dx, with dout one number
+// (step 0) or an array (step 1). w may be NULL.
+typedef void nnl_loss_sum_fn(size_t n, void *out, const void *x, const void *t, const void *w,
+                             const double *p);
 typedef void nnl_loss_each_fn(size_t n, void *out, const void *x, const void *t, const double *p);
 typedef void nnl_loss_grad_fn(size_t n, void *dx, const void *dout, size_t step, const void *x, const void *t,
                               const double *p);
 
-// Philox words from block `block` on (base/random.h): uniform in [low, high), normal by Box and Muller, and 0 or 1 with
-// probability keep of 1. Element i takes word i (uniform, bernoulli) or words 2i and 2i+1 rounded up to pairs (normal).
+// Philox words from block `block` on (base/random.h): uniform in [low, high), normal by Box and Muller, and 0
+// or 1 with probability keep of 1. Element i takes word i (uniform, bernoulli) or words 2i and 2i+1 rounded
+// up to pairs (normal).
 typedef void nnl_uniform_fn(size_t n, void *out, uint64_t seed, uint64_t block, double low, double high);
 typedef void nnl_normal_fn(size_t n, void *out, uint64_t seed, uint64_t block, double mean, double std);
 typedef void nnl_bernoulli_fn(size_t n, uint8_t *out, uint64_t seed, uint64_t block, double keep);
 
-// Update rules: parameters p change in place by their gradient g; the other arrays are the optimizer's state. Each
-// struct holds what one step needs, bias corrections included, so the loops are plain arithmetic (see optim/ for the
-// equations and their sources).
+// Update rules: parameters p change in place by their gradient g; the other arrays are the optimizer's state.
+// Each struct holds what one step needs, bias corrections included, so the loops are plain arithmetic (see
+// optim/ for the equations and their sources).
 typedef struct nnl_sgd_step {
     double lr, momentum, dampening, weight_decay;
     bool nesterov, first, maximize; // first: the momentum buffer starts as the gradient
@@ -130,7 +141,8 @@ typedef struct nnl_rmsprop_step {
 
 typedef void nnl_sgd_fn(size_t n, void *p, const void *g, void *buffer, const nnl_sgd_step *step);
 // v_max: the largest v so far (amsgrad), or NULL
-typedef void nnl_adam_fn(size_t n, void *p, const void *g, void *m, void *v, void *v_max, const nnl_adam_step *step);
+typedef void nnl_adam_fn(size_t n, void *p, const void *g, void *m, void *v, void *v_max,
+                         const nnl_adam_step *step);
 // mean: the centered variant's running mean, or NULL; buffer: momentum's, or NULL
 typedef void nnl_rmsprop_fn(size_t n, void *p, const void *g, void *v, void *mean, void *buffer,
                             const nnl_rmsprop_step *step);
@@ -183,6 +195,16 @@ typedef struct nnl_optim_kernels {
     nnl_rmsprop_fn *rmsprop[NNL_COMPUTE_COUNT];
 } nnl_optim_kernels;
 
+// Small products in float: see gemm.c for the sizes that they are for.
+typedef struct nnl_product_kernels {
+    // out[j] = sum_i x[i] * w[j][i] for the n rows of w, each k long, ld apart
+    void (*dot_rows)(size_t n, size_t k, float *out, const float *x, const float *w, size_t ld);
+    // y[j] += sum_i x[i * step] * b[i][j] for the k rows of b, each n long, ld apart
+    void (*add_rows)(size_t k, size_t n, float *y, const float *x, size_t step, const float *b, size_t ld);
+    // c[i][j] = x[i * step] * y[j]
+    void (*outer)(size_t m, size_t n, float *c, size_t ldc, const float *x, size_t step, const float *y);
+} nnl_product_kernels;
+
 // All kernels of one instruction set. Each group is a constant named after its file and instruction set:
 // nnl_convert_avx2, nnl_elementwise_avx2, ...
 typedef struct nnl_kernels {
@@ -194,10 +216,11 @@ typedef struct nnl_kernels {
     const nnl_loss_kernels *loss;
     const nnl_random_kernels *random;
     const nnl_optim_kernels *optim;
+    const nnl_product_kernels *product;
 } nnl_kernels;
 
-// The kernels for the best instruction set of this processor, and those by name (NULL where the processor or the build
-// has it not).
+// The kernels for the best instruction set of this processor, and those by name (NULL where the processor or
+// the build has it not).
 const nnl_kernels *nnl_kernels_best(void);
 const nnl_kernels *nnl_kernels_named(const char *isa);
 

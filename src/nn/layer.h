@@ -13,9 +13,9 @@
 // kernel[1]".
 typedef struct nnl_slot {
     const char *name;
-    const char *shape;
-    bool buffer;      // saved with the model, but not trained
-    const char *when; // the bool option that it depends on; NULL: always there
+    const char *shape; // NULL: as the tensor that the option of the same name gave, if it did
+    bool buffer;       // saved with the model, but not trained
+    const char *when;  // the bool option that it depends on; NULL: always there
 } nnl_slot;
 
 typedef struct nnl_layer nnl_layer;
@@ -35,9 +35,10 @@ struct nnl_layer_class {
     nnl_status (*infer)(nnl_context *ctx, nnl_layer *layer, const nnl_tensor *x);
     // out: new. inputs[i] may be NULL for those beyond `inputs`.
     nnl_status (*forward)(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out);
-    // The elementwise part of a loss's penalty or the like: NULL for most. Regularisation of what the layer
-    // holds, a number added to a model's loss; NULL where the options ask for none.
+    // NULL for most. Regularisation of what the layer holds, a number added to a model's loss; NULL into
+    // *out where the options ask for none.
     nnl_status (*penalty)(nnl_context *ctx, nnl_layer *layer, nnl_tensor **out);
+    int variant; // which operation, for classes that share their functions
 };
 
 struct nnl_layer {
@@ -45,13 +46,15 @@ struct nnl_layer {
     const nnl_layer_class *class;
     nnl_context *ctx;
     bool training;
-    bool built; // the tensors are there
+    bool built;          // the tensors are there
+    nnl_dtype dtype;     // of the tensors
+    nnl_tensor *pending; // a penalty on the last result (activity_regularizer), until it is asked for
     nnl_option_value option[NNL_MAX_OPTIONS];
     nnl_tensor *tensor[NNL_MAX_SLOTS]; // NULL where not built, or left out
 };
 
-// Every class, ended by NULL.
-const nnl_layer_class *const *nnl_layer_classes(void);
+// Every class by its position from 0; NULL behind the last.
+const nnl_layer_class *nnl_layer_class_at(size_t position);
 const nnl_layer_class *nnl_layer_class_named(const char *name);
 
 // Returns new: options at their defaults, no tensors yet.
@@ -71,6 +74,12 @@ nnl_status nnl_layer_forward(nnl_context *ctx, nnl_layer *layer, int n, nnl_tens
 
 // The slot's position by name, -1 where the class has none or this layer left it out.
 int nnl_layer_slot(const nnl_layer *layer, const char *name);
+
+// The value of an option by name; NULL where the class has none.
+const nnl_option_value *nnl_layer_option(const nnl_layer *layer, const char *name);
+
+// NULL where the options ask for no penalty; otherwise new, a 0-dim tensor in the graph.
+nnl_status nnl_layer_penalty(nnl_context *ctx, nnl_layer *layer, nnl_tensor **out);
 
 // Puts values into a slot, converting the dtype. A lazy layer takes its open sizes from them.
 nnl_status nnl_layer_load(nnl_context *ctx, nnl_layer *layer, int slot, const nnl_tensor *values);

@@ -17,6 +17,7 @@ typedef enum nnl_option_type {
     NNL_OPTION_ACTIVATION, // the name of an elementwise operation; the value is an nnl_activation
     NNL_OPTION_INTS,       // one integer, or a list of one for each dimension
     NNL_OPTION_NUMBERS,    // a list of numbers, such as betas
+    NNL_OPTION_FIELDS,     // numbers by the names in `choices`, such as {l1 =, l2 =}
     NNL_OPTION_TENSOR,     // kept as the buffer of the same name
 } nnl_option_type;
 
@@ -70,5 +71,10 @@ nnl_status nnl_option_check(nnl_context *ctx, const char *who, const nnl_option 
 
 // The declaration of this name and its position; NULL where there is none.
 const nnl_option *nnl_option_named(const nnl_option *options, const char *name, int *position);
+
+// Words with one space between them: the position of one, -1 where it is none of them; and the word at a
+// position, which is not ended by a zero.
+int nnl_choice_position(const char *choices, const char *word, size_t length);
+const char *nnl_choice_word(const char *choices, int position, size_t *length);
 
 #endif

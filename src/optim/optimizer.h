@@ -13,6 +13,7 @@ typedef struct nnl_param_state {
     nnl_tensor
         *state[NNL_MAX_STATE]; // like the parameter; NULL until first needed, or where the options need none
     int64_t steps;             // taken so far
+    bool fresh;                // state was made in this step
 } nnl_param_state;
 
 typedef struct nnl_param_group {
@@ -26,6 +27,8 @@ typedef struct nnl_optimizer_class {
     const char *doc;                     // with the equations' source
     nnl_option options[NNL_MAX_OPTIONS]; // the first is "lr"
     const char *state[NNL_MAX_STATE];    // PyTorch's names: "exp_avg" ...; NULL ends
+    // What options must have in common, or NULL; ranges are checked before.
+    nnl_status (*check)(nnl_context *ctx, const nnl_option_value *option);
     // Whether state k is needed under these options.
     bool (*uses_state)(const nnl_option_value *option, int k);
     // Updates one parameter (contiguous; the gradient too) in place. p->steps already counts this step.
@@ -41,7 +44,8 @@ typedef struct nnl_optimizer {
     size_t count;
 } nnl_optimizer;
 
-const nnl_optimizer_class *const *nnl_optimizer_classes(void);
+// Every class, ended by NULL.
+extern const nnl_optimizer_class *const nnl_optimizer_classes[];
 
 nnl_optimizer *nnl_optimizer_new(nnl_context *ctx, const nnl_optimizer_class *class);
 void nnl_optimizer_release(nnl_optimizer *optimizer);
@@ -50,6 +54,9 @@ void nnl_optimizer_release(nnl_optimizer *optimizer);
 // options, then add parameters.
 nnl_param_group *nnl_optimizer_group(nnl_context *ctx, nnl_optimizer *optimizer);
 
+// Takes the last group away again.
+void nnl_optimizer_drop_group(nnl_optimizer *optimizer);
+
 // Checks the options of a group; message in the terms of scripts.
 nnl_status nnl_optimizer_check(nnl_context *ctx, const nnl_optimizer *optimizer,
                                const nnl_param_group *group);
@@ -57,6 +64,10 @@ nnl_status nnl_optimizer_check(nnl_context *ctx, const nnl_optimizer *optimizer,
 // A leaf of a float dtype, in no other group of the optimizer.
 nnl_status nnl_optimizer_add(nnl_context *ctx, nnl_optimizer *optimizer, nnl_param_group *group,
                              nnl_tensor *param);
+
+// Puts values into the state of a parameter: contiguous, in the compute dtype. The shape must be the
+// parameter's.
+nnl_status nnl_optimizer_load(nnl_context *ctx, nnl_param_state *p, int slot, const nnl_tensor *values);
 
 // One update of every parameter that has a gradient.
 nnl_status nnl_optimizer_step(nnl_context *ctx, nnl_optimizer *optimizer);

@@ -1,0 +1,89 @@
+--- Checks of arguments. Each error says the function, what was expected and what came, at the caller's line.
+
+local core = require "nnlua.core"
+local compat = require "nnlua.compat"
+
+local check = {}
+
+local function sorted_names(set)
+  local names = {}
+  for name in pairs(set) do names[#names + 1] = tostring(name) end
+  table.sort(names)
+  return table.concat(names, " ")
+end
+
+--- How an error names a value's kind.
+function check.kind(value)
+  if core.is_tensor(value) then return "tensor " .. check.shape(value.shape) end
+  if core.is_layer(value) then return "nn." .. value:_class() end
+  if type(value) == "string" then return ("%q"):format(value) end
+  if type(value) == "number" or type(value) == "boolean" then return tostring(value) end
+  return type(value)
+end
+
+--- A shape as people write it: "(2, 3)".
+function check.shape(shape)
+  if #shape == 1 then return ("(%d)"):format(shape[1]) end
+  local sizes = {}
+  for i = 1, #shape do sizes[i] = ("%d"):format(shape[i]) end
+  return "(" .. table.concat(sizes, ", ") .. ")"
+end
+
+--- Raise an error at the line that called the function `who`.
+-- @param level integer? how many functions stand between the script and the caller of this one (default 1)
+function check.fail(who, message, level)
+  error(who .. ": " .. message, (level or 1) + 2)
+end
+
+function check.expect(who, what, value, expected, level)
+  check.fail(who, ("%s: expected %s, got %s"):format(what, expected, check.kind(value)), (level or 1) + 1)
+end
+
+function check.tensor(who, what, value, level)
+  if not core.is_tensor(value) then check.expect(who, what, value, "a tensor", (level or 1) + 1) end
+  return value
+end
+
+local function a_type(value, rule)
+  if rule == "any" then return true end
+  if rule == "count" then return compat.is_whole(value) and value >= 1 end
+  if rule == "whole" then return compat.is_whole(value) and value >= 0 end
+  if rule == "fraction" then return type(value) == "number" and value >= 0 and value < 1 end
+  return type(value) == rule
+end
+
+local words = {
+  count = "a whole number from 1", whole = "a whole number from 0", fraction = "a number from 0 to below 1",
+  boolean = "true or false", table = "a table", string = "a string",
+}
+
+--- Check a table of options against its declaration.
+-- @param who string the function, as scripts write it
+-- @param options table? what the script gave
+-- @param rules table by option: "any", "count", "whole", "fraction", or a type of Lua
+-- @return the options, never nil
+function check.options(who, options, rules, level)
+  if options == nil then return {} end
+  level = (level or 1) + 1
+  if type(options) ~= "table" then check.expect(who, "options", options, "a table", level) end
+  for name, value in pairs(options) do
+    local rule = rules[name]
+    if not rule then
+      check.fail(who, ("unknown option %q; allowed: %s"):format(tostring(name), sorted_names(rules)), level)
+    end
+    if not a_type(value, rule) then check.expect(who, "option " .. name, value, words[rule] or rule, level) end
+  end
+  return options
+end
+
+--- The value of a name in a table of choices; an error that lists them otherwise.
+function check.choice(who, what, name, choices, level)
+  local value = type(name) == "string" and choices[name]
+  if not value then
+    local message = ("%s: expected one of %s, got %s"):format(what, sorted_names(choices), check.kind(name))
+    check.fail(who, message, (level or 1) + 1)
+  end
+  return value
+end
+
+return check

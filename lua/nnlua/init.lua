@@ -1,0 +1,43 @@
+--- The table `nn`: everything that a script sees.
+-- What computes is in C ("nnlua.core"); what composes is in the modules of this folder. Those that a script may
+-- never use are loaded when it first does.
+
+local core = require "nnlua.core"
+local module = require "nnlua.module"
+
+local nn = {}
+
+-- Parts of the seam between C and Lua, not of the surface.
+local inside = {
+  layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
+  save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
+}
+
+for name, value in pairs(core) do
+  if not inside[name] then nn[name] = value end
+end
+for name, layer in pairs(core.layers) do nn[name] = layer end
+for name, loss in pairs(core.losses) do nn[name] = loss end
+
+nn.Module = module.Module
+nn.Parameter = module.Parameter
+
+--- By name: the module that has it, and whether it is a field there or all of it.
+local parts = {
+  Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
+  Lambda = "containers", save = "files", load = "files", load_bytes = "files",
+}
+local wholes = { data = "data", metrics = "metrics", optim = "optim" }
+
+local function load_part(_, name)
+  local value
+  if parts[name] then
+    value = require("nnlua." .. parts[name])[name]
+  elseif wholes[name] then
+    value = require("nnlua." .. wholes[name])
+  end
+  nn[name] = value
+  return value
+end
+
+return setmetatable(nn, { __index = load_part })

@@ -1,0 +1,246 @@
+// optimizer.c: groups of parameters, their state, and the step over all of them. The rules are in the other
+// files of this folder.
+#include "optim/optimizer.h"
+#include "optim/update.h"
+#include "tensor/apply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// Elements of one part of a large parameter: some 50 microseconds of work.
+#define PART_ELEMENTS 65536
+
+const nnl_optimizer_class *const nnl_optimizer_classes[] = {&nnl_sgd, &nnl_adam, &nnl_adamw, &nnl_rmsprop,
+                                                            NULL};
+
+// ---- groups and parameters
+
+nnl_optimizer *nnl_optimizer_new(nnl_context *ctx, const nnl_optimizer_class *class) {
+    nnl_optimizer *optimizer = nnl_alloc(&ctx->allocator, sizeof *optimizer);
+    if (!optimizer) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for an optimizer");
+    *optimizer = (nnl_optimizer){.refs = 1, .class = class, .ctx = ctx};
+    nnl_context_retain(ctx);
+    return optimizer;
+}
+
+static void group_clear(nnl_context *ctx, nnl_param_group *group) {
+    for (size_t i = 0; i < group->count; i++) {
+        for (int k = 0; k < NNL_MAX_STATE; k++) nnl_tensor_release(group->params[i].state[k]);
+        nnl_tensor_release(group->params[i].param);
+    }
+    nnl_free(&ctx->allocator, group->params);
+}
+
+void nnl_optimizer_release(nnl_optimizer *optimizer) {
+    if (!optimizer || --optimizer->refs > 0) return;
+    nnl_context *ctx = optimizer->ctx;
+    for (size_t g = 0; g < optimizer->count; g++) group_clear(ctx, &optimizer->groups[g]);
+    nnl_free(&ctx->allocator, optimizer->groups);
+    nnl_free(&ctx->allocator, optimizer);
+    nnl_context_release(ctx);
+}
+
+// A larger array with the same content, in place of *items.
+static nnl_status grow(nnl_context *ctx, void **items, size_t bytes, size_t wanted) {
+    void *larger = nnl_alloc(&ctx->allocator, wanted);
+    if (!larger) return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for an optimizer's parameters");
+    if (bytes > 0) memcpy(larger, *items, bytes);
+    nnl_free(&ctx->allocator, *items);
+    *items = larger;
+    return NNL_OK;
+}
+
+nnl_param_group *nnl_optimizer_group(nnl_context *ctx, nnl_optimizer *optimizer) {
+    size_t size = sizeof(nnl_param_group);
+    void *groups = optimizer->groups;
+    if (grow(ctx, &groups, optimizer->count * size, (optimizer->count + 1) * size) != NNL_OK) return NULL;
+    optimizer->groups = groups;
+    nnl_param_group *group = &optimizer->groups[optimizer->count++];
+    *group = (nnl_param_group){.count = 0};
+    const nnl_option *option = optimizer->class->options;
+    for (int k = 0; k < NNL_MAX_OPTIONS && option[k].type != NNL_OPTION_END; k++) {
+        nnl_option_default(&option[k], &group->option[k]);
+    }
+    return group;
+}
+
+void nnl_optimizer_drop_group(nnl_optimizer *optimizer) {
+    group_clear(optimizer->ctx, &optimizer->groups[--optimizer->count]);
+}
+
+nnl_status nnl_optimizer_check(nnl_context *ctx, const nnl_optimizer *optimizer,
+                               const nnl_param_group *group) {
+    char who[64];
+    const nnl_option *option = optimizer->class->options;
+    snprintf(who, sizeof who, "nn.optim.%s", optimizer->class->name);
+    for (int k = 0; k < NNL_MAX_OPTIONS && option[k].type != NNL_OPTION_END; k++) {
+        nnl_status status = nnl_option_check(ctx, who, &option[k], &group->option[k]);
+        if (status != NNL_OK) return status;
+    }
+    return optimizer->class->check ? optimizer->class->check(ctx, group->option) : NNL_OK;
+}
+
+static bool holds(const nnl_optimizer *optimizer, const nnl_tensor *param) {
+    for (size_t g = 0; g < optimizer->count; g++) {
+        const nnl_param_group *group = &optimizer->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            if (group->params[i].param == param) return true;
+        }
+    }
+    return false;
+}
+
+nnl_status nnl_optimizer_add(nnl_context *ctx, nnl_optimizer *optimizer, nnl_param_group *group,
+                             nnl_tensor *param) {
+    const char *name = optimizer->class->name;
+    if (!nnl_dtype_is_float(param->dtype) || !nnl_is_leaf(param)) {
+        return nnl_fail(
+            ctx, NNL_ERR_ARGUMENT, "nn.optim.%s: a parameter must be a leaf of a float dtype, not %s", name,
+            nnl_is_leaf(param) ? nnl_dtype_get(param->dtype)->name : "the result of an operation");
+    }
+    if (holds(optimizer, param)) {
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "nn.optim.%s: a parameter is given twice", name);
+    }
+    if (group->count == group->room) {
+        size_t room = group->room > 0 ? 2 * group->room : 8, size = sizeof *group->params;
+        void *params = group->params;
+        nnl_status status = grow(ctx, &params, group->count * size, room * size);
+        if (status != NNL_OK) return status;
+        group->params = params;
+        group->room = room;
+    }
+    group->params[group->count++] = (nnl_param_state){.param = nnl_tensor_retain(param)};
+    return NNL_OK;
+}
+
+// ---- state
+
+static nnl_dtype compute_dtype(const nnl_tensor *t) {
+    return nnl_tensor_compute(t) == NNL_IN_DOUBLE ? NNL_FLOAT64 : NNL_FLOAT32;
+}
+
+static nnl_status make_state(nnl_context *ctx, nnl_param_state *p, int k) {
+    p->state[k] = nnl_tensor_new(ctx, compute_dtype(p->param), &p->param->shape);
+    if (!p->state[k]) return ctx->status;
+    nnl_apply_fill(p->state[k], nnl_number_float(0));
+    p->fresh = true;
+    return NNL_OK;
+}
+
+static nnl_status need_state(nnl_context *ctx, const nnl_optimizer_class *class,
+                             const nnl_option_value *option, nnl_param_state *p) {
+    nnl_status status = NNL_OK;
+    p->fresh = false;
+    for (int k = 0; k < NNL_MAX_STATE && class->state[k] && status == NNL_OK; k++) {
+        if (!p->state[k] && class->uses_state(option, k)) status = make_state(ctx, p, k);
+    }
+    return status;
+}
+
+nnl_status nnl_optimizer_load(nnl_context *ctx, nnl_param_state *p, int slot, const nnl_tensor *values) {
+    char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
+    if (!nnl_shape_equal(&p->param->shape, &values->shape)) {
+        return nnl_fail(ctx, NNL_ERR_SHAPE, "load_state_dict: state of shape %s for a parameter of shape %s",
+                        nnl_shape_text(&values->shape, a), nnl_shape_text(&p->param->shape, b));
+    }
+    nnl_tensor *copy = nnl_tensor_new(ctx, compute_dtype(p->param), &values->shape);
+    if (!copy) return ctx->status;
+    nnl_apply_copy(copy, values);
+    nnl_tensor_release(p->state[slot]);
+    p->state[slot] = copy;
+    return NNL_OK;
+}
+
+// ---- stepping
+
+typedef struct update_job {
+    nnl_update all;
+    const nnl_optim_kernels *kernels;
+    nnl_update_fn *rule;
+    size_t element;
+} update_job;
+
+static void update_part(void *arg, size_t part) {
+    const update_job *job = arg;
+    nnl_update u = job->all;
+    size_t from = part * PART_ELEMENTS, bytes = from * job->element;
+    u.n = u.n - from < PART_ELEMENTS ? u.n - from : PART_ELEMENTS;
+    u.param = (char *)u.param + bytes;
+    u.grad = (const char *)u.grad + bytes;
+    for (int k = 0; k < NNL_MAX_STATE; k++) {
+        if (u.state[k]) u.state[k] = (char *)u.state[k] + bytes;
+    }
+    job->rule(job->kernels, &u);
+}
+
+void nnl_update_run(nnl_context *ctx, nnl_param_state *p, const nnl_tensor *grad, nnl_update_fn *rule,
+                    const void *step) {
+    update_job job = {.all = {.n = (size_t)nnl_tensor_numel(p->param),
+                              .type = nnl_tensor_compute(p->param),
+                              .param = nnl_tensor_data(p->param),
+                              .grad = nnl_tensor_data(grad),
+                              .step = step},
+                      .kernels = ctx->kernels->optim,
+                      .rule = rule,
+                      .element = nnl_dtype_size(p->param->dtype)};
+    for (int k = 0; k < NNL_MAX_STATE; k++) {
+        if (p->state[k]) job.all.state[k] = nnl_tensor_data(p->state[k]);
+    }
+    if (job.all.n <= PART_ELEMENTS) {
+        rule(job.kernels, &job.all);
+    } else {
+        nnl_pool_run(ctx->pool, (job.all.n + PART_ELEMENTS - 1) / PART_ELEMENTS, update_part, &job);
+    }
+}
+
+static bool is_array(const nnl_tensor *t) {
+    return nnl_dtype_get(t->dtype)->native && nnl_tensor_is_contiguous(t);
+}
+
+static nnl_tensor *as_array(nnl_context *ctx, nnl_tensor *t) {
+    if (is_array(t)) return nnl_tensor_retain(t);
+    nnl_tensor *copy = nnl_tensor_new(ctx, compute_dtype(t), &t->shape);
+    if (copy) nnl_apply_copy(copy, t);
+    return copy;
+}
+
+// Rules see arrays only: a parameter that is none (a view, a half float) is updated in a copy.
+static nnl_status update_one(nnl_context *ctx, const nnl_optimizer_class *class,
+                             const nnl_option_value *option, nnl_param_state *p, nnl_tensor *grad) {
+    nnl_tensor *param = p->param, *array = as_array(ctx, param), *g = array ? as_array(ctx, grad) : NULL;
+    nnl_status status = g ? need_state(ctx, class, option, p) : ctx->status;
+    if (status == NNL_OK) {
+        p->steps++;
+        p->param = array;
+        class->update(ctx, option, p, g);
+        p->param = param;
+        if (array != param) nnl_apply_copy(param, array);
+        nnl_tensor_changed(param);
+    }
+    nnl_tensor_release(g);
+    nnl_tensor_release(array);
+    return status;
+}
+
+nnl_status nnl_optimizer_step(nnl_context *ctx, nnl_optimizer *optimizer) {
+    for (size_t g = 0; g < optimizer->count; g++) {
+        nnl_param_group *group = &optimizer->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            nnl_tensor *grad = nnl_grad_get(group->params[i].param);
+            if (!grad) continue;
+            nnl_status status = update_one(ctx, optimizer->class, group->option, &group->params[i], grad);
+            if (status != NNL_OK) return status;
+        }
+    }
+    return NNL_OK;
+}
+
+void nnl_optimizer_zero_grad(nnl_optimizer *optimizer) {
+    for (size_t g = 0; g < optimizer->count; g++) {
+        nnl_param_group *group = &optimizer->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            nnl_tensor *param = group->params[i].param;
+            if (nnl_grad_get(param)) nnl_grad_set(optimizer->ctx, param, NULL);
+        }
+    }
+}
