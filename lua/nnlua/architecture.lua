@@ -120,7 +120,9 @@ function Reader:module(record)
 end
 
 function Reader:node(record)
-  if record.same ~= nil then return self.made[record.same] or refuse("the architecture is damaged: a node is missing") end
+  if record.same ~= nil then
+    return self.made[record.same] or refuse("the architecture is damaged: a node is missing")
+  end
   self.count = self.count + 1
   local number = self.count
   local node = record.layer and make_layer(record) or record.children and self:list(record) or self:module(record)
