@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-// Bytes of tensors for which Lua's collector goes once around, at the least.
-#define COLLECTOR_ROUND ((size_t)16 << 20)
+// Bytes of tensors for which Lua's collector goes once around, at the least. Few enough that the memory of
+// what it finds is still in the cache when it is used again.
+#define COLLECTOR_ROUND ((size_t)4 << 20)
 
 nnl_bind *nnl_bind_of(lua_State *L) {
     nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));

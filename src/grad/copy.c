@@ -200,7 +200,7 @@ const nnl_op nnl_copy_records[] = {
     {.name = NULL},
 };
 
-enum { CLONE, CONTIGUOUS, TO }; // positions above
+enum { CLONE, TO = 2 }; // positions above
 
 static nnl_tensor *run_record(nnl_context *ctx, int record, nnl_tensor *x, nnl_dtype dtype) {
     nnl_call call;
@@ -213,10 +213,12 @@ static nnl_tensor *run_record(nnl_context *ctx, int record, nnl_tensor *x, nnl_d
 nnl_tensor *nnl_clone(nnl_context *ctx, nnl_tensor *x) { return run_record(ctx, CLONE, x, x->dtype); }
 
 nnl_tensor *nnl_contiguous(nnl_context *ctx, nnl_tensor *x) {
-    return run_record(ctx, CONTIGUOUS, x, x->dtype);
+    return nnl_tensor_is_contiguous(x) ? nnl_tensor_retain(x) : nnl_clone(ctx, x);
 }
 
-nnl_tensor *nnl_to(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype) { return run_record(ctx, TO, x, dtype); }
+nnl_tensor *nnl_to(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype) {
+    return x->dtype == dtype ? nnl_tensor_retain(x) : run_record(ctx, TO, x, dtype);
+}
 
 static const nnl_op *where_function(void) {
     const nnl_op *op = nnl_copy_records;

@@ -60,55 +60,30 @@ static nnl_status check_linear(nnl_context *ctx, const nnl_tensor *x, const nnl_
     return NNL_OK;
 }
 
-// Rows of x; a copy where its strides are not those of rows.
-static nnl_tensor *as_rows(nnl_context *ctx, nnl_tensor *x, int64_t rows, int64_t in) {
-    nnl_shape flat = {.ndim = 2, .size = {rows, in}};
-    int64_t stride[2] = {in, 1};
-    if (nnl_tensor_is_contiguous(x)) return nnl_tensor_alias(x, &flat, stride, x->offset);
-    nnl_tensor *copy = nnl_tensor_new(ctx, x->dtype, &flat);
-    nnl_tensor shaped;
-    if (!copy) return NULL;
-    shaped = *copy; // x's shape over the copy's memory, for the time of copying
-    shaped.shape = x->shape;
-    nnl_shape_strides(&x->shape, shaped.stride);
-    nnl_apply_copy(&shaped, x);
-    return copy;
+// z = x W^T into `out`, all contiguous
+static void product(nnl_context *ctx, const nnl_tensor *x, const nnl_tensor *weight, nnl_tensor *out) {
+    size_t columns = (size_t)weight->shape.size[0], in = (size_t)weight->shape.size[1];
+    size_t rows = columns > 0 ? (size_t)nnl_tensor_numel(out) / columns : 0;
+    nnl_matrix a = {nnl_tensor_data(x), in > 0 ? in : 1, false},
+               b = {nnl_tensor_data(weight), in > 0 ? in : 1, true};
+    nnl_gemm(ctx->kernels, ctx->pool, nnl_tensor_compute(x), rows, columns, in, 1, a, b, 0,
+             nnl_tensor_data(out), columns > 0 ? columns : 1);
 }
 
-// z = x W^T into `out`
-static nnl_status product(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *out) {
-    int64_t columns = weight->shape.size[0], in = weight->shape.size[1];
-    int64_t rows = columns > 0 ? nnl_tensor_numel(out) / columns : 0;
-    nnl_tensor *flat = as_rows(ctx, x, rows, in), *w = flat ? nnl_contiguous(ctx, weight) : NULL;
-    if (w) {
-        nnl_matrix a = {nnl_tensor_data(flat), (size_t)(in > 0 ? in : 1), false};
-        nnl_matrix b = {nnl_tensor_data(w), (size_t)(in > 0 ? in : 1), true};
-        nnl_gemm(ctx->kernels, ctx->pool, nnl_tensor_compute(x), (size_t)rows, (size_t)columns, (size_t)in, 1,
-                 a, b, 0, nnl_tensor_data(out), (size_t)(columns > 0 ? columns : 1));
-    }
-    nnl_tensor_release(flat);
-    nnl_tensor_release(w);
-    return w ? NNL_OK : ctx->status;
-}
-
-static nnl_status finish(nnl_context *ctx, nnl_tensor *z, nnl_tensor *y, nnl_tensor *bias,
-                         nnl_unary activation) {
+static void finish(nnl_context *ctx, nnl_tensor *z, nnl_tensor *y, const nnl_tensor *bias,
+                   nnl_unary activation) {
     nnl_compute type = nnl_tensor_compute(y);
     size_t columns = (size_t)y->shape.size[y->shape.ndim - 1];
-    nnl_tensor *b = bias ? nnl_contiguous(ctx, bias) : NULL;
-    if (bias && !b) return ctx->status;
     const nnl_elementwise_kernels *kernels = ctx->kernels->elementwise;
     epilogue e = {.z = nnl_tensor_data(z),
                   .y = nnl_tensor_data(y),
-                  .bias = b ? nnl_tensor_data(b) : NULL,
+                  .bias = bias ? nnl_tensor_data(bias) : NULL,
                   .rows = columns > 0 ? (size_t)nnl_tensor_numel(y) / columns : 0,
                   .columns = columns,
                   .element = nnl_dtype_size(y->dtype),
                   .add = kernels->binary[NNL_BINARY_add][type],
                   .activate = activation < NNL_UNARY_COUNT ? kernels->unary[activation][type] : NULL};
     run_epilogue(ctx, &e);
-    nnl_tensor_release(b);
-    return NNL_OK;
 }
 
 static nnl_status linear_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx);
@@ -133,22 +108,37 @@ static nnl_status record_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *wei
                                             .state_size = sizeof state});
 }
 
-nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
-                       nnl_unary activation) {
-    if (check_linear(ctx, x, weight, bias) != NNL_OK) return NULL;
+// The same on contiguous tensors.
+static nnl_tensor *linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                          nnl_unary activation) {
     nnl_shape shape = x->shape;
     shape.size[shape.ndim - 1] = weight->shape.size[0];
     bool recorded = nnl_grad_wanted(ctx, (nnl_tensor *const[]){x, weight, bias}, 3);
     bool keeps_z = recorded && activation < NNL_UNARY_COUNT && nnl_unary_reads_input(activation);
     nnl_tensor *y = nnl_tensor_new(ctx, x->dtype, &shape);
     nnl_tensor *z = !y ? NULL : keeps_z ? nnl_tensor_new(ctx, x->dtype, &shape) : nnl_tensor_retain(y);
-    nnl_status status = z ? product(ctx, x, weight, z) : ctx->status;
-    if (status == NNL_OK) status = finish(ctx, z, y, bias, activation);
-    if (status == NNL_OK && recorded) status = record_linear(ctx, x, weight, bias, z, y, activation);
+    nnl_status status = z ? NNL_OK : ctx->status;
+    if (z) {
+        product(ctx, x, weight, z);
+        finish(ctx, z, y, bias, activation);
+        if (recorded) status = record_linear(ctx, x, weight, bias, z, y, activation);
+    }
     nnl_tensor_release(z);
     if (status == NNL_OK) return y;
     nnl_tensor_release(y);
     return NULL;
+}
+
+nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                       nnl_unary activation) {
+    if (check_linear(ctx, x, weight, bias) != NNL_OK) return NULL;
+    nnl_tensor *a = nnl_contiguous(ctx, x), *w = a ? nnl_contiguous(ctx, weight) : NULL;
+    nnl_tensor *b = w && bias ? nnl_contiguous(ctx, bias) : NULL;
+    nnl_tensor *out = w && (b || !bias) ? linear(ctx, a, w, b, activation) : NULL;
+    nnl_tensor_release(a);
+    nnl_tensor_release(w);
+    nnl_tensor_release(b);
+    return out;
 }
 
 // Gradient before the activation. While the walk is recorded, the activation's input is computed again as a

@@ -36,6 +36,32 @@ NNL_INLINE float f32_between(float x, float low, float high) {
     return f32_at_most(f32_at_least(x, low), high);
 }
 
+// Polynomials by halves (Estrin 1960): a few more products than Horner's rule, in half the steps that wait
+// for each other. c is in the order of rising powers.
+NNL_INLINE float f32_cubic(float x, const float *c) {
+    return (c[0] + c[1] * x) + (c[2] + c[3] * x) * (x * x);
+}
+
+NNL_INLINE float f32_poly4(float x, const float *c) { return f32_cubic(x, c) + (x * x) * (x * x) * c[4]; }
+
+NNL_INLINE float f32_poly5(float x, const float *c) {
+    return f32_cubic(x, c) + (x * x) * (x * x) * (c[4] + c[5] * x);
+}
+
+NNL_INLINE float f32_poly6(float x, const float *c) {
+    float x2 = x * x;
+    return f32_cubic(x, c) + x2 * x2 * ((c[4] + c[5] * x) + x2 * c[6]);
+}
+
+NNL_INLINE float f32_poly7(float x, const float *c) {
+    return f32_cubic(x, c) + (x * x) * (x * x) * f32_cubic(x, c + 4);
+}
+
+NNL_INLINE float f32_poly8(float x, const float *c) {
+    float x4 = (x * x) * (x * x);
+    return f32_cubic(x, c) + x4 * (f32_cubic(x, c + 4) + x4 * c[8]);
+}
+
 // 2^n for -127 < n < 128
 NNL_INLINE float f32_exp2_int(int32_t n) { return f32_from_bits((uint32_t)(n + 127) << 23); }
 
@@ -55,46 +81,56 @@ typedef struct f32_reduced {
 NNL_INLINE f32_reduced f32_exp_reduce(float x, float tail) {
     float rounded = x * 1.44269504f + F32_ROUNDER;
     float n = rounded - F32_ROUNDER;
-    float r = ((x - n * F32_LN2_HIGH) - n * F32_LN2_LOW) + tail;
+    float r = (x - n * F32_LN2_HIGH) + (tail - n * F32_LN2_LOW);
     return (f32_reduced){(int32_t)(f32_bits(rounded) - f32_bits(F32_ROUNDER)), r};
 }
 
-// exp(r) for |r| <= ln 2 / 2, off by 2^-28 and its last rounding.
+// exp(r) - 1 for |r| <= ln 2 / 2, off by 2^-28 of exp(r).
 NNL_INLINE float f32_exp_core(float r) {
-    float q = 0.00138116622f;
-    q = q * r + 0.0083701348f;
-    q = q * r + 0.0416685283f;
-    q = q * r + 0.166665087f;
-    q = q * r + 0.499999926f;
-    return 1 + (r + r * r * q);
+    static const float q_of[] = {0.499999926f, 0.166665087f, 0.0416685283f, 0.0083701348f, 0.00138116622f};
+    return r + r * r * f32_poly4(r, q_of);
 }
 
-// exp(x + tail) for a |tail| far below |x|, over the whole range: 2^n is applied in two halves, which reach
-// infinity and the subnormals. 1 ulp of exp(x).
-NNL_INLINE float f32_exp_sum(float x, float tail) {
-    f32_reduced v = f32_exp_reduce(f32_between(x, -105, 89), tail);
+// exp(x + tail) for a |tail| far below |x|, and -125 <= x <= 89: (1 + core) 2^n, with 2^n in two halves,
+// which reach infinity and the subnormals.
+typedef struct f32_power {
+    float core, half, other_half;
+} f32_power;
+
+NNL_INLINE f32_power f32_exp_parts(float x, float tail) {
+    f32_reduced v = f32_exp_reduce(x, tail);
     int32_t half = v.n >> 1;
-    return f32_exp_core(v.r) * f32_exp2_int(half) * f32_exp2_int(v.n - half);
+    return (f32_power){f32_exp_core(v.r), f32_exp2_int(half), f32_exp2_int(v.n - half)};
+}
+
+NNL_INLINE float f32_power_value(f32_power v) { return (1 + v.core) * v.half * v.other_half; }
+
+// factor times the power, right also where the power alone would be subnormal.
+NNL_INLINE float f32_power_times(f32_power v, float factor) {
+    return (factor + factor * v.core) * v.half * v.other_half;
 }
 
 // The same for results known to be normal numbers: |x| < 87.
 NNL_INLINE float f32_exp_normal(float x) {
     f32_reduced v = f32_exp_reduce(x, -0.0f);
-    return f32_exp_core(v.r) * f32_exp2_int(v.n);
+    return (1 + f32_exp_core(v.r)) * f32_exp2_int(v.n);
 }
 
 // 1 ulp
-NNL_INLINE float f32_exp(float x) { return f32_exp_sum(x, -0.0f); }
+NNL_INLINE float f32_exp(float x) { return f32_power_value(f32_exp_parts(f32_between(x, -125, 89), -0.0f)); }
+
+// The same for x below 0.
+NNL_INLINE float f32_exp_negative(float x) {
+    return f32_power_value(f32_exp_parts(f32_at_least(x, -125), -0.0f));
+}
 
 // 2 ulp. 2^n expm1(r) + (2^n - 1), at half the scale because 2^128 is no float. Where n is 0, expm1(r)
 // itself.
 NNL_INLINE float f32_expm1(float x) {
     f32_reduced v = f32_exp_reduce(f32_between(x, -30, 89), -0.0f);
-    float r = v.r, q = 0.00138822679f;
-    q = q * r + 0.0083678544f;
-    q = q * r + 0.0416672435f;
-    q = q * r + 0.166665335f;
-    q = q * r + 0.499999979f;
+    float r = v.r;
+    static const float q_of[] = {0.499999979f, 0.166665335f, 0.0416672435f, 0.0083678544f, 0.00138822679f};
+    float q = f32_poly4(r, q_of);
     q = r + r * r * q;
     float half = f32_exp2_int(v.n - 1);
     float y = 2 * (half * q + (half - 0.5f));
@@ -112,14 +148,9 @@ NNL_INLINE float f32_mantissa(float x) {
 
 // log(1 + f) - f = -f^2/2 + f^3 P(f), with `tail` added where it loses least.
 NNL_INLINE float f32_log_core(float f, float tail) {
-    float p = -0.0763449805f;
-    p = p * f + 0.127615774f;
-    p = p * f + -0.13160182f;
-    p = p * f + 0.142017579f;
-    p = p * f + -0.166233574f;
-    p = p * f + 0.200012269f;
-    p = p * f + -0.25000821f;
-    p = p * f + 0.333333317f;
+    static const float p_of[] = {0.333333317f, -0.25000821f, 0.200012269f, -0.166233574f,
+                                 0.142017579f, -0.13160182f, 0.127615774f, -0.0763449805f};
+    float p = f32_poly7(f, p_of);
     float f2 = f * f;
     return (f * f2 * p + tail) - 0.5f * f2;
 }
@@ -177,92 +208,95 @@ NNL_INLINE float f32_log1p(float x) {
 // 2 ulp. An odd polynomial near 0, then 1 - 2 / (exp(2x) + 1).
 NNL_INLINE float f32_tanh(float x) {
     float a = f32_at_most(f32_abs(x), 10), z = a * a;
-    float p = -0.00560391463f;
-    p = p * z + 0.0205517201f;
-    p = p * z + -0.0537141076f;
-    p = p * z + 0.133311528f;
-    p = p * z + -0.333332721f;
+    static const float p_of[] = {-0.333332721f, 0.133311528f, -0.0537141076f, 0.0205517201f, -0.00560391463f};
+    float p = f32_poly4(z, p_of);
     float near = a + a * z * p;
     float far = 1 - 2 / (f32_exp_normal(2 * a) + 1);
     return __builtin_copysignf(f32_select(a < 0.625f, near, far), x);
 }
 
-// 1 / (1 + exp(-(x + tail))), from exp(-|x|), so that nothing overflows and small results keep their digits.
-NNL_INLINE float f32_sigmoid_sum(float x, float tail) {
-    float z = f32_exp_sum(-f32_abs(x), f32_select(x < 0, tail, -tail));
-    return f32_select(x < 0, z, 1) / (1 + z);
+// 2 ulp. 1 / (1 + z) or z / (1 + z) with z = exp(-|x|), so that nothing overflows and small results keep
+// their digits; written as 1 - y or z - z y with y = z / (1 + z), which rounds less.
+NNL_INLINE float f32_sigmoid(float x) {
+    float z = f32_exp_negative(-f32_abs(x)), larger = f32_select(x < 0, z, 1);
+    return larger - larger * (z / (1 + z));
 }
 
-// 2 ulp
-NNL_INLINE float f32_sigmoid(float x) { return f32_sigmoid_sum(x, -0.0f); }
-
-// 2 ulp. log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
-NNL_INLINE float f32_softplus(float x) { return f32_select(x > 0, x, 0) + f32_log1p(f32_exp(-f32_abs(x))); }
+// 2 ulp. log(1 + exp(x)) = max(x, 0) + log(1 + z) with z = exp(-|x|), so 1 + z is below 2 and needs one
+// halving at most.
+NNL_INLINE float f32_softplus(float x) {
+    float z = f32_exp_negative(-f32_abs(x));
+    bool halve = z > 0.41421356f;
+    float f = f32_select(halve, 0.5f * z - 0.5f, z), e = f32_select(halve, 1, 0);
+    float y = f + f32_log_core(f, e * F32_LN2_LOW);
+    return f32_select(x > 0, x, 0) + (y + e * F32_LN2_HIGH);
+}
 
 // 2 ulp. x + x P(x^2) near 0; further out 1 - exp(-g(x)), where g = -log(erfc) is a gentle curve.
 NNL_INLINE float f32_erf(float x) {
     float a = f32_at_most(f32_abs(x), 3.95f), z = a * a;
-    float p = -0.000595374185f;
-    p = p * z + 0.00498594063f;
-    p = p * z + -0.0267617199f;
-    p = p * z + 0.112816825f;
-    p = p * z + -0.376124811f;
-    p = p * z + 0.128379148f;
-    float g = -0.000195937184f;
-    g = g * a + 0.0030432169f;
-    g = g * a + -0.0222269185f;
-    g = g * a + 0.103931593f;
-    g = g * a + 0.637182251f;
-    g = g * a + 1.12767562f;
-    g = g * a + 0.000195676099f;
+    static const float p_of[] = {0.128379148f,   -0.376124811f,  0.112816825f,
+                                 -0.0267617199f, 0.00498594063f, -0.000595374185f};
+    float p = f32_poly5(z, p_of);
+    static const float g_of[] = {0.000195676099f, 1.12767562f,   0.637182251f,    0.103931593f,
+                                 -0.0222269185f,  0.0030432169f, -0.000195937184f};
+    float g = f32_poly6(a, g_of);
     return __builtin_copysignf(f32_select(a < 0.92f, a + a * p, 1 - f32_exp_normal(-g)), x);
 }
 
 // The tail of the normal distribution: Phi(-t) = exp(-t^2 / 2) ratio, for t = min(|x|, 14.6), where it ends
 // for floats.
 typedef struct f32_normal_tail {
-    float t, density, ratio; // density without its 1 / sqrt(2 pi)
+    float t, ratio;
+    f32_power density; // without its 1 / sqrt(2 pi)
 } f32_normal_tail;
 
 // t^2 is needed beyond a float's digits, so it is split: the square of t's first half is exact. The ratio
-// times (t + 4) is a polynomial in (t - 4) / (t + 4).
+// times (t + a) is a polynomial in (t - a) / (t + a); of many a, 2.609375 has the coefficients that round
+// best.
 NNL_INLINE f32_normal_tail f32_normal(float x) {
     float t = f32_at_most(f32_abs(x), 14.6f);
     float head = f32_from_bits(f32_bits(t) & 0xfffff000u);
-    float density = f32_exp_sum(-0.5f * (head * head), -0.5f * ((t - head) * (t + head)));
-    float inverse = 1 / (t + 4), s = (t - 4) * inverse;
-    float p = -0.000132433422f;
-    p = p * s + 0.000178371376f;
-    p = p * s + 0.0015695896f;
-    p = p * s + -0.00351207791f;
-    p = p * s + -0.00752500357f;
-    p = p * s + 0.0604037647f;
-    p = p * s + -0.186523486f;
-    p = p * s + 0.387136904f;
-    p = p * s + -0.607896587f;
-    p = p * s + 0.755285135f;
-    return (f32_normal_tail){t, density, p * inverse};
+    f32_power v = f32_exp_parts(-0.5f * (head * head), -0.5f * ((t - head) * (t + head)));
+    float s = (t - 2.609375f) / (t + 2.609375f);
+    static const float p_of[] = {-0.452240974f,   0.154283568f,     -0.00130801252f,
+                                 -0.0171571653f,  0.000513422361f,  0.002714806f,
+                                 0.000284409267f, -0.000399694807f, -0.000131748442f};
+    float p = 0.712363064f + s * f32_poly8(s, p_of);
+    return (f32_normal_tail){t, p / (t + 2.609375f), v};
 }
 
 #define F32_INV_SQRT_2PI 0.398942280f
 
-// 4 ulp. -0 at minus infinity, where it tends to.
+// 4 ulp. Phi near 0 is 0.5 + x Q(x^2), which holds more digits than its tail. -0 at minus infinity, where it
+// tends to.
 NNL_INLINE float f32_gelu(float x) {
     f32_normal_tail v = f32_normal(x);
-    return f32_select(x < 0, -(v.t * v.ratio) * v.density, x * (1 - v.ratio * v.density));
+    float z = v.t * v.t;
+    static const float q_of[] = {0.398942006f, -0.066483665f, 0.00992695978f, -0.00106364212f};
+    float q = f32_cubic(z, q_of);
+    float far = f32_select(x < 0, -0.0f, x) - f32_power_times(v.density, v.t * v.ratio);
+    return f32_select(v.t < 0.7f, x * (0.5f + x * q), far);
 }
 
 // Phi(x) + x phi(x); 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_d(float x) {
     f32_normal_tail v = f32_normal(x);
-    float below = v.density * (v.ratio - F32_INV_SQRT_2PI * v.t);
+    float below = f32_power_value(v.density) * (v.ratio - F32_INV_SQRT_2PI * v.t);
     return f32_select(x < 0, below, 1 - below);
 }
 
 // phi(x) (2 - x^2)
 NNL_INLINE float f32_gelu_d2(float x) {
     f32_normal_tail v = f32_normal(x);
-    return F32_INV_SQRT_2PI * v.density * (2 - v.t * v.t);
+    return F32_INV_SQRT_2PI * f32_power_value(v.density) * (2 - v.t * v.t);
+}
+
+// x sigmoid(g + tail), where x is 0 or has the sign of g. Small results keep their digits below the smallest
+// sigmoid.
+NNL_INLINE float f32_gated(float x, float g, float tail) {
+    f32_power v = f32_exp_parts(f32_at_least(-f32_abs(g), -125), f32_select(g < 0, tail, -tail));
+    return f32_select(g < 0, f32_power_times(v, x), x) / (1 + f32_power_value(v));
 }
 
 // GELU by tanh is x sigmoid(g) with g = 2 sqrt(2 / pi) (x + 0.044715 x^3). g is needed beyond a float's
@@ -270,33 +304,35 @@ NNL_INLINE float f32_gelu_d2(float x) {
 #define GELU_TANH_SLOPE 1.5957691216057308
 #define GELU_TANH_CUBE 0.044715
 
-NNL_INLINE float f32_gelu_tanh_gate(float x) {
+// 4 ulp
+NNL_INLINE float f32_gelu_tanh(float x) {
     double t = (double)f32_between(x, -12, 12);
     double g = t * (GELU_TANH_SLOPE + GELU_TANH_SLOPE * GELU_TANH_CUBE * (t * t));
     float head = (float)g;
-    return f32_sigmoid_sum(head, (float)(g - (double)head));
+    return f32_gated(f32_at_least(x, -12), head, (float)(g - (double)head));
 }
 
-// 4 ulp
-NNL_INLINE float f32_gelu_tanh(float x) { return f32_at_least(x, -12) * f32_gelu_tanh_gate(x); }
+NNL_INLINE float f32_gelu_tanh_gate(float t) {
+    return f32_sigmoid((float)GELU_TANH_SLOPE * (t + (float)GELU_TANH_CUBE * (t * t * t)));
+}
 
 // s + t s (1 - s) g'; 2^-21 of max(1, |.|)
 NNL_INLINE float f32_gelu_tanh_d(float x) {
-    float s = f32_gelu_tanh_gate(x), t = f32_between(x, -12, 12);
+    float t = f32_between(x, -12, 12), s = f32_gelu_tanh_gate(t);
     float dg = (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * t * t);
     return s + t * (s * (1 - s)) * dg;
 }
 
 // 2 s' + t s'' with s' = s (1 - s) g' and s'' = s' (1 - 2s) g' + s (1 - s) g''
 NNL_INLINE float f32_gelu_tanh_d2(float x) {
-    float s = f32_gelu_tanh_gate(x), t = f32_between(x, -12, 12), w = s * (1 - s);
+    float t = f32_between(x, -12, 12), s = f32_gelu_tanh_gate(t), w = s * (1 - s);
     float dg = (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * t * t);
     float ddg = (float)(6 * GELU_TANH_SLOPE * GELU_TANH_CUBE) * t;
     return w * (2 * dg + t * ((1 - 2 * s) * dg * dg + ddg));
 }
 
 // 4 ulp. Beyond 200 the sigmoid is 0 or 1.
-NNL_INLINE float f32_silu(float x) { return f32_at_least(x, -200) * f32_sigmoid(x); }
+NNL_INLINE float f32_silu(float x) { return f32_gated(f32_at_least(x, -200), x, -0.0f); }
 
 NNL_INLINE float f32_silu_d(float x) {
     float t = f32_between(x, -200, 200), s = f32_sigmoid(t);
@@ -310,8 +346,9 @@ NNL_INLINE float f32_silu_d2(float x) {
 
 // 4 ulp. tanh(softplus(x)) = n / (n + 2) with n = e (e + 2), e = exp(x); 1 from 20 on.
 NNL_INLINE float f32_mish(float x) {
-    float e = f32_exp(f32_at_most(x, 20)), n = e * (e + 2);
-    return f32_select(x > 20, x, f32_at_least(x, -200) * (n / (n + 2)));
+    f32_power v = f32_exp_parts(f32_between(x, -125, 20), -0.0f);
+    float e = f32_power_value(v), xe = f32_power_times(v, f32_at_least(x, -200));
+    return f32_select(x > 20, x, xe * (e + 2) / (e * (e + 2) + 2));
 }
 
 // w + x w' with w' = 4 e (1 + e) / (n + 2)^2

@@ -24,10 +24,12 @@ static double dot(const double *a, const double *b, size_t n) {
 // Takes from vectors at .. at + n what they have in common with those before `at`.
 static void remove_earlier(const nnl_context *ctx, const basis *q, size_t at, size_t n) {
     double *block = q->vectors + at * q->length;
-    nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_DOUBLE, n, at, q->length, 1, (nnl_matrix){block, q->length, false},
-             (nnl_matrix){q->vectors, q->length, true}, 0, q->products, at);
-    nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_DOUBLE, n, q->length, at, -1, (nnl_matrix){q->products, at, false},
-             (nnl_matrix){q->vectors, q->length, false}, 1, block, q->length);
+    nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_DOUBLE, n, at, q->length, 1,
+             (nnl_matrix){block, q->length, false}, (nnl_matrix){q->vectors, q->length, true}, 0, q->products,
+             at);
+    nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_DOUBLE, n, q->length, at, -1,
+             (nnl_matrix){q->products, at, false}, (nnl_matrix){q->vectors, q->length, false}, 1, block,
+             q->length);
 }
 
 // The same within the block, and each to length 1.
@@ -44,11 +46,11 @@ static void orthonormalize_block(const basis *q, size_t at, size_t n) {
     }
 }
 
-static void orthonormalize(nnl_pool *pool, const basis *q) {
+static void orthonormalize(const nnl_context *ctx, const basis *q) {
     for (size_t at = 0; at < q->count; at += BLOCK) {
         size_t n = q->count - at < BLOCK ? q->count - at : BLOCK;
         for (int pass = 0; pass < 2; pass++) {
-            if (at > 0) remove_earlier(pool, q, at, n);
+            if (at > 0) remove_earlier(ctx, q, at, n);
             orthonormalize_block(q, at, n);
         }
     }
@@ -84,7 +86,7 @@ nnl_status nnl_init_orthogonal(nnl_context *ctx, nnl_tensor *t, double gain) {
     if (status == NNL_OK) {
         q.vectors = nnl_tensor_data(vectors);
         q.products = nnl_tensor_data(products);
-        orthonormalize(ctx->pool, &q);
+        orthonormalize(ctx, &q);
         status = write_basis(ctx, t, &q, cols, gain);
     }
     nnl_tensor_release(vectors);

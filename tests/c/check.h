@@ -25,6 +25,7 @@ static inline void check_close(void) {
     else
         check_now.passed++;
     check_now.failures_here = 0;
+    check_now.sentence = NULL;
 }
 
 // Begin the test named by `sentence`; the one before is over.

@@ -79,7 +79,8 @@ describe("The prompt", function()
   end)
 
   it("shows error values of any type", function()
-    local err = converse("error(nil)\nerror({})\nerror(setmetatable({}, { __tostring = function() return 'words' end }))\n").err
+    local words = "setmetatable({}, { __tostring = function() return 'words' end })"
+    local err = converse("error(nil)\nerror({})\nerror(" .. words .. ")\n").err
     assert.equal("(error object is a nil value)\n(error object is a table value)\nwords\n", err)
   end)
 

@@ -73,9 +73,11 @@ end)
 
 describe("An error in a script", function()
   it("goes to stderr with a traceback and ends with code 1", function()
-    local result, path = run_script("local function inner()\n  error('broken')\nend\nprint 'before'\ninner()\nprint 'after'")
+    local code = "local function inner()\n  error('broken')\nend\nprint 'before'\ninner()\nprint 'after'"
+    local result, path = run_script(code)
     assert.equal("before\n", result.out)
-    assert.equal(1, (result.err:find("nnlua: " .. path .. ":2: broken\nstack traceback:\n\t[C]: in function 'error'\n", 1, true)))
+    local beginning = "nnlua: " .. path .. ":2: broken\nstack traceback:\n\t[C]: in function 'error'\n"
+    assert.equal(beginning, result.err:sub(1, #beginning))
     assert.truthy(result.err:find(path .. ":5: in main chunk", 1, true))
     assert.equal(1, result.code)
   end)

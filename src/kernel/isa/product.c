@@ -9,6 +9,7 @@
 
 // Eight floats in one value: GCC and Clang make of it whatever registers the instruction set has.
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t masks __attribute__((vector_size(LANES * sizeof(int32_t))));
 
 NNL_INLINE lanes load(const float *x) {
     lanes v;
@@ -16,41 +17,54 @@ NNL_INLINE lanes load(const float *x) {
     return v;
 }
 
-NNL_INLINE float fold(lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
-
-NNL_INLINE float dot_tail(size_t from, size_t k, const float *x, const float *w) {
-    float rest = 0;
-    for (size_t i = from; i < k; i++) rest += x[i] * w[i];
-    return rest;
+// The sums of four, side by side: neighbours are added, then pairs, then halves.
+NNL_INLINE void fold4(float *out, lanes s0, lanes s1, lanes s2, lanes s3) {
+    lanes a = __builtin_shufflevector(s0, s1, 0, 8, 2, 10, 4, 12, 6, 14) +
+              __builtin_shufflevector(s0, s1, 1, 9, 3, 11, 5, 13, 7, 15);
+    lanes b = __builtin_shufflevector(s2, s3, 0, 8, 2, 10, 4, 12, 6, 14) +
+              __builtin_shufflevector(s2, s3, 1, 9, 3, 11, 5, 13, 7, 15);
+    lanes c = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+              __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    for (int r = 0; r < ROWS; r++) out[r] = c[r] + c[r + ROWS];
 }
 
-// ROWS dot products, each in lanes that are folded at the end.
-NNL_INLINE void dot_block(size_t k, float *out, const float *x, const float *w, size_t ld) {
-    lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-    size_t i = 0;
-    for (; i + LANES <= k; i += LANES) {
-        lanes v = load(x + i);
+static float dot_one(size_t k, const float *x, const float *w) {
+    float sum = 0;
+    for (size_t i = 0; i < k; i++) sum += x[i] * w[i];
+    return sum;
+}
+
+// The last k % LANES elements of a row come by a load that reaches back over elements already done, which
+// `rest` blanks.
+NNL_INLINE lanes load_rest(const float *end, masks rest) { return (lanes)((masks)load(end - LANES) & rest); }
+
+// ROWS dot products.
+NNL_INLINE void dot_block(size_t k, float *out, const float *x, masks rest, const float *w, size_t ld) {
+    lanes v = load_rest(x + k, rest);
+    lanes s0 = v * load_rest(w + k, rest), s1 = v * load_rest(w + ld + k, rest);
+    lanes s2 = v * load_rest(w + 2 * ld + k, rest), s3 = v * load_rest(w + 3 * ld + k, rest);
+    for (size_t i = 0; i + LANES <= k; i += LANES) {
+        v = load(x + i);
         s0 += v * load(w + i);
         s1 += v * load(w + ld + i);
         s2 += v * load(w + 2 * ld + i);
         s3 += v * load(w + 3 * ld + i);
     }
-    out[0] = fold(s0) + dot_tail(i, k, x, w);
-    out[1] = fold(s1) + dot_tail(i, k, x, w + ld);
-    out[2] = fold(s2) + dot_tail(i, k, x, w + 2 * ld);
-    out[3] = fold(s3) + dot_tail(i, k, x, w + 3 * ld);
+    fold4(out, s0, s1, s2, s3);
 }
 
-static float dot_one(size_t k, const float *x, const float *w) {
-    lanes sum = {0};
-    size_t i = 0;
-    for (; i + LANES <= k; i += LANES) sum += load(x + i) * load(w + i);
-    return fold(sum) + dot_tail(i, k, x, w);
+static masks rest_lanes(size_t k) {
+    masks rest = {0};
+    for (size_t l = LANES - k % LANES; l < LANES; l++) rest[l] = -1;
+    return rest;
 }
 
 static void dot_rows(size_t n, size_t k, float *out, const float *x, const float *w, size_t ld) {
     size_t j = 0;
-    for (; j + ROWS <= n; j += ROWS) dot_block(k, out + j, x, w + j * ld, ld);
+    if (k >= LANES) {
+        masks rest = rest_lanes(k);
+        for (; j + ROWS <= n; j += ROWS) dot_block(k, out + j, x, rest, w + j * ld, ld);
+    }
     for (; j < n; j++) out[j] = dot_one(k, x, w + j * ld);
 }
 
