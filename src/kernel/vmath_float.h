@@ -252,17 +252,18 @@ typedef struct f32_normal_tail {
 } f32_normal_tail;
 
 // t^2 is needed beyond a float's digits, so it is split: the square of t's first half is exact. The ratio
-// times (t + a) is a polynomial in (t - a) / (t + a); of many a, 3.375 has the coefficients that round best.
+// times (t + a) is a polynomial in (t - a) / (t + a); of many a, 2.609375 has the coefficients that round
+// best.
 NNL_INLINE f32_normal_tail f32_normal(float x) {
     float t = f32_at_most(f32_abs(x), 14.6f);
     float head = f32_from_bits(f32_bits(t) & 0xfffff000u);
     f32_power v = f32_exp_parts(-0.5f * (head * head), -0.5f * ((t - head) * (t + head)));
-    float s = (t - 3.375f) / (t + 3.375f);
-    static const float p_of[] = {-0.552992225f,   0.295375973f,    -0.0983844921f,
-                                 0.00871864241f,  0.00782518834f,  -0.00224928511f,
-                                 -0.00084917905f, 0.000307253358f, 0.000133557478f};
-    float p = 0.741080284f + s * f32_poly8(s, p_of);
-    return (f32_normal_tail){t, p / (t + 3.375f), v};
+    float s = (t - 2.609375f) / (t + 2.609375f);
+    static const float p_of[] = {-0.452240974f,   0.154283568f,     -0.00130801252f,
+                                 -0.0171571653f,  0.000513422361f,  0.002714806f,
+                                 0.000284409267f, -0.000399694807f, -0.000131748442f};
+    float p = 0.712363064f + s * f32_poly8(s, p_of);
+    return (f32_normal_tail){t, p / (t + 2.609375f), v};
 }
 
 #define F32_INV_SQRT_2PI 0.398942280f
