@@ -28,7 +28,10 @@ typedef struct nnl_bind {
     lua_State *L;                              // that called the engine last: callbacks run in it
     const void *metatable[NNL_KEPT_CALLBACKS]; // their identities
     nnl_request *request;                      // where nnlua_interrupt leaves its wish
+    int depth;                                 // callbacks that run now
     bool raised;                               // NNL_KEPT_ERROR holds an error to raise
+    const char *option;                        // that was pushed last, for messages about its value,
+    int option_index;                          // which lies here on the stack
     nnl_print_options print;                   // how tensors are written
 } nnl_bind;
 
@@ -54,10 +57,15 @@ void nnl_new_metatable(lua_State *L, nnl_kept kind, const char *name, const luaL
 void **nnl_push_object(lua_State *L, nnl_kept kind);
 void *nnl_to_object(lua_State *L, const nnl_bind *bind, int index, nnl_kept kind); // NULL where it is none
 
-// Takes t; NULL raises the context's error. Returns 1. Also feeds Lua's collector.
-int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t);
-// A slot to be filled afterwards, for results of fallible calls: *slot = nnl_...()
+// An empty tensor, to be filled afterwards: nnl_fill_slot(L, bind, slot, nnl_...()). Also feeds Lua's
+// collector.
 nnl_tensor **nnl_push_slot(lua_State *L, nnl_bind *bind);
+// Takes t; NULL raises the context's error. Returns 1.
+int nnl_fill_slot(lua_State *L, nnl_bind *bind, nnl_tensor **slot, nnl_tensor *t);
+// Pushes a tensor that others hold too. Returns 1.
+int nnl_push_borrowed(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+// Takes t, as nnl_fill_slot. Where Lua has no memory left, t is lost: for what a slot cannot wait for.
+int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t);
 nnl_tensor *nnl_to_tensor(lua_State *L, const nnl_bind *bind, int index); // NULL where it is none
 nnl_tensor *nnl_check_tensor(lua_State *L, const nnl_bind *bind, int arg);
 
@@ -66,6 +74,8 @@ int nnl_raise(lua_State *L, nnl_bind *bind); // the context's, or what a callbac
 int nnl_error(lua_State *L, const char *format, ...);
 const char *nnl_type_name(lua_State *L, const nnl_bind *bind,
                           int index); // also "tensor", "layer", "no value"
+// About an argument, or the value of the option that was pushed last; text may be on the stack.
+int nnl_arg_error(lua_State *L, const nnl_bind *bind, int arg, const char *text);
 int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected);
 
 // ---- arguments (check.c)
@@ -78,10 +88,16 @@ int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,
 void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_shape *shape);
 // The tensors of a list, borrowed; their array is a userdata that stays on the stack.
 nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg);
+// The position of the last argument that is not nil.
+int nnl_last_argument(lua_State *L);
+// Whether the value is {}: no sizes, no dims, or no options.
+bool nnl_is_empty_table(lua_State *L, int index);
 // Whether the value is a table of options: string keys, no list.
 bool nnl_is_options(lua_State *L, int index);
-// Pushes the option of this name, or nil; index 0 stands for no table.
+// Pushes the option of this name, or nil; index 0 stands for no table. `name` must last.
 void nnl_push_option(lua_State *L, int table, const char *name);
+// Such an option of type boolean; false where it was left out.
+bool nnl_option_bool(lua_State *L, const nnl_bind *bind, int table, const char *name);
 // An error where a key is not among the words of `allowed`.
 void nnl_check_options(lua_State *L, int table, const char *allowed);
 

@@ -10,6 +10,7 @@ typedef struct nesting {
     nnl_bind *bind;
     nnl_shape shape;
     nnl_dtype dtype;
+    bool inferred; // the dtype follows from the first element, and all must be of its kind
     char *to;
     size_t element;
     int64_t done;
@@ -35,12 +36,16 @@ static void measure(nesting *n, int index, bool *truth) {
 
 static nnl_number element(nesting *n) {
     lua_State *L = n->L;
-    if (lua_type(L, -1) == LUA_TNUMBER) return nnl_check_number(L, n->bind, lua_gettop(L));
-    if (!lua_isboolean(L, -1)) {
-        nnl_error(L, "tensor: expected numbers or booleans, got %s at element %I",
+    bool truth = lua_isboolean(L, -1), number = lua_type(L, -1) == LUA_TNUMBER;
+    bool fits = n->inferred ? (n->dtype == NNL_BOOL ? truth : number) : truth || number;
+    if (!fits) {
+        nnl_error(L, "tensor: expected %s, got %s at element %I",
+                  !n->inferred           ? "numbers or booleans"
+                  : n->dtype == NNL_BOOL ? "booleans"
+                                         : "numbers",
                   nnl_type_name(L, n->bind, -1), (LUAI_UACINT)(n->done + 1));
     }
-    return nnl_number_int(lua_toboolean(L, -1));
+    return truth ? nnl_number_int(lua_toboolean(L, -1)) : nnl_check_number(L, n->bind, lua_gettop(L));
 }
 
 // One table of the last dimension: the numbers themselves.
@@ -84,6 +89,7 @@ nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool ha
     bool truth;
     index = lua_absindex(L, index);
     measure(&n, index, &truth);
+    n.inferred = !has_dtype;
     n.dtype = has_dtype ? dtype : truth ? NNL_BOOL : NNL_FLOAT32;
     nnl_tensor **slot = nnl_push_slot(L, bind);
     *slot = nnl_tensor_new(bind->ctx, n.dtype, &n.shape);
@@ -112,8 +118,7 @@ static int create_tensor(lua_State *L) {
     nnl_push_option(L, options, "dtype");
     has_dtype = !lua_isnil(L, -1);
     if (has_dtype) dtype = nnl_check_dtype(L, bind, lua_gettop(L));
-    nnl_push_option(L, options, "requires_grad");
-    requires_grad = lua_toboolean(L, -1);
+    requires_grad = nnl_option_bool(L, bind, options, "requires_grad");
     nnl_tensor *t = nnl_tensor_from_lua(L, bind, 1, has_dtype, dtype);
     if (requires_grad && nnl_set_requires_grad(bind->ctx, t, true) != NNL_OK) return nnl_raise(L, bind);
     return 1;
