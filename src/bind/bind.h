@@ -7,6 +7,7 @@
 #include "grad/backward.h"
 #include "grad/ops.h"
 #include "tensor/apply.h"
+#include "tensor/print.h"
 
 // Lua values that belong to the state, kept as values of its userdata.
 typedef enum nnl_kept {
@@ -31,6 +32,7 @@ typedef struct nnl_bind {
     bool raised;                               // NNL_KEPT_ERROR holds an error to raise
     const char *option;                        // that was pushed last, for messages about its value,
     int option_index;                          // which lies here on the stack
+    nnl_print_options print;                   // how tensors are written
 } nnl_bind;
 
 // The state, for a C function of ours.
@@ -40,7 +42,8 @@ nnl_bind *nnl_bind_of(lua_State *L);
 enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };
 typedef void nnl_open_part(lua_State *L);
 nnl_open_part nnl_open_tensor, nnl_open_ops, nnl_open_create, nnl_open_convert, nnl_open_autograd,
-    nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init, nnl_open_files, nnl_open_describe;
+    nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init, nnl_open_files, nnl_open_csv,
+    nnl_open_json, nnl_open_print, nnl_open_describe;
 
 // Functions into the table on top, upvalue 1 being the state.
 void nnl_set_functions(lua_State *L, const luaL_Reg *functions);
@@ -106,6 +109,16 @@ int nnl_index_write(lua_State *L, nnl_bind *bind, nnl_tensor *t);
 void nnl_push_element(lua_State *L, nnl_dtype dtype, const void *memory);
 // Nested tables or a number as a new tensor (convert.c); raises where they are ragged.
 nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool has_dtype, nnl_dtype dtype);
+
+// ---- files (io.c)
+const char *nnl_check_path(lua_State *L, int arg);
+// What a file or the disk is to blame for is returned, as nil and a message; all else is raised.
+int nnl_fail_io(lua_State *L, nnl_bind *bind);
+// A call of body with `held` as light userdata at index 1 is put on the stack before the engine fills `held`,
+// and run afterwards: whether Lua fails in it or not, `held` is let go of. Arguments may be pushed between
+// the two.
+void nnl_push_holding(lua_State *L, lua_CFunction body, void *held);
+int nnl_run_holding(lua_State *L, int arguments, int results, void (*release)(void *held), void *held);
 
 // ---- callbacks (callback.c): Lua functions that the graph holds
 int nnl_callback_new(lua_State *L, nnl_bind *bind); // the value on top, popped; its number

@@ -1,6 +1,5 @@
-// convert.c: between Lua's values and tensors: nested tables, numbers, strings of bytes, text.
+// convert.c: between Lua's values and tensors: nested tables, numbers, strings of bytes.
 #include "bind/bind.h"
-#include "tensor/print.h"
 
 #include <string.h>
 
@@ -198,31 +197,12 @@ static int create_from_bytes(lua_State *L) {
     return 1;
 }
 
-// ---- text
-
-static void add_text(void *buffer, const char *text, size_t length) { luaL_addlstring(buffer, text, length); }
-
-static int tensor_tostring(lua_State *L) {
-    nnl_bind *bind = nnl_bind_of(L);
-    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
-    nnl_print_options options = nnl_print_defaults();
-    luaL_Buffer buffer;
-    options.suffix = nnl_requires_grad(t) ? (nnl_is_leaf(t) ? ", requires_grad" : ", in the graph") : "";
-    luaL_buffinit(L, &buffer);
-    if (nnl_tensor_format(bind->ctx, t, &options, add_text, &buffer) != NNL_OK) return nnl_raise(L, bind);
-    luaL_pushresult(&buffer);
-    return 1;
-}
-
 static const luaL_Reg methods[] = {
     {"tolist", tensor_tolist}, {"item", tensor_item}, {"to_bytes", tensor_to_bytes}, {NULL, NULL}};
 
 void nnl_open_convert(lua_State *L) {
     lua_getfield(L, NNL_CORE_INDEX, "tensor_methods");
     nnl_set_functions(L, methods);
-    lua_getfield(L, NNL_CORE_INDEX, "tensor_metatable");
-    nnl_push_function(L, tensor_tostring, 0);
-    lua_setfield(L, -2, "__tostring");
     nnl_push_function(L, create_tensor, 0);
     lua_setfield(L, NNL_CORE_INDEX, "tensor");
     nnl_push_function(L, create_from_bytes, 0);
