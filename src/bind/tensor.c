@@ -251,8 +251,8 @@ void nnl_open_tensor(lua_State *L) {
     nnl_push_function(L, tensor_index, 1);
     lua_setfield(L, -2, "__index");
     lua_setfield(L, NNL_CORE_INDEX, "tensor_metatable");
-    nnl_push_function(L, is_tensor, 0);
-    lua_setfield(L, NNL_CORE_INDEX, "is_tensor");
     nnl_push_function(L, tensor_id, 0);
     lua_setfield(L, NNL_CORE_INDEX, "tensor_id");
+    nnl_push_function(L, is_tensor, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "is_tensor");
 }
