@@ -19,13 +19,13 @@ local function column(who, given, names, count)
       if name == given then return i end
     end
     local known = names and ("; there are: " .. table.concat(names, ", ")) or "; the file has no header"
-    check.fail(who, ("no column %q%s"):format(given, known), 3)
+    check.fail(who, ("no column %q%s"):format(given, known))
   end
   local position = compat.to_integer(given)
   if position and position < 0 then position = count + 1 + position end
   if not position or position < 1 or position > count then
     check.fail(who, ("label: expected a column's name, or a position from 1 to %d, got %s"):format(
-      count, check.kind(given)), 3)
+      count, check.kind(given)))
   end
   return position
 end
@@ -106,10 +106,13 @@ local function cut(groups, share)
   return train, test
 end
 
-local function join(groups, shuffle)
+-- The positions of all groups: in a random order, or as they stand in the data.
+local function join(groups, total, shuffle)
   local positions = core.cat(groups, 1)
   if shuffle then return positions:index_select(1, core.randperm(#positions)) end
-  return (positions:sort(1))
+  local chosen = core.zeros({ total }, { dtype = "bool" })
+  chosen[positions] = true
+  return core.range(1, total, { dtype = "int64" }):masked_select(chosen)
 end
 
 local split_options = { test = "fraction", stratify = "boolean", shuffle = "boolean" }
@@ -130,7 +133,7 @@ function data.train_test_split(x, y, options)
   local groups = options.stratify and by_class(y:reshape(-1), order) or { order }
   local train, test = cut(groups, options.test or 0.2)
   if #train == 0 or #test == 0 then check.fail(who, ("%d rows leave nothing on one side"):format(#x)) end
-  train, test = join(train, shuffle), join(test, shuffle)
+  train, test = join(train, #x, shuffle), join(test, #x, shuffle)
   return x:index_select(1, train), x:index_select(1, test), y:index_select(1, train), y:index_select(1, test)
 end
 

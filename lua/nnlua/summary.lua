@@ -114,7 +114,7 @@ local function find_shapes(model, shape)
     if not shapes then shapes = try_shape(model, input.shape, input.dtype) end
     if not shapes and shape then
       check.fail("summary", ("the model takes no input of shape %s: %s"):format(
-        check.shape(shape), tostring(message)), 6)
+        check.shape(shape), tostring(message)))
     end
     return shapes or {}
   end)
@@ -217,7 +217,7 @@ end
 --- Print a table of the model's layers: the shape of each result (N stands for the batch), parameters and their size.
 -- @param shape table? of one input, without the batch; needed for shapes before the model has seen any data
 function summary.methods:summary(shape)
-  if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table", 2) end
+  if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table") end
   local rows, totals = make_rows(self, find_shapes(self, shape))
   local lines = table_lines(rows)
   table.insert(lines, 1, tree.class_name(self))
