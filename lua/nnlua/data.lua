@@ -69,10 +69,11 @@ end
 function data.csv(path, options)
   if type(path) ~= "string" then check.expect("nn.data.csv", "path", path, "a string") end
   options = check.options("nn.data.csv", options, csv_options)
-  local values, names = core.csv(path, {
+  local read, message = core.csv(path, {
     header = options.header, separator = options.separator, dtype = options.dtype,
   })
-  if not values then return nil, names end
+  if not read then return nil, message end
+  local values, names = read.data, read.columns
   if options.label == nil then return values, names end
   local labels = columns("nn.data.csv", options.label, names, values:size(2))
   local x, y, rest = take_labels(values, labels)

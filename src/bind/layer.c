@@ -75,7 +75,7 @@ static bool push_tensor_field(lua_State *L, nnl_bind *bind, const nnl_layer *lay
     const nnl_slot *slot = layer->class->slots;
     for (int k = 0; k < NNL_MAX_SLOTS && slot[k].name; k++) {
         if (strcmp(slot[k].name, name) != 0) continue;
-        if (layer->tensor[k]) nnl_push_tensor(L, bind, nnl_tensor_retain(layer->tensor[k]));
+        if (layer->tensor[k]) nnl_push_borrowed(L, bind, layer->tensor[k]);
         if (!layer->tensor[k]) lua_pushnil(L);
         return true;
     }
@@ -158,7 +158,7 @@ static int layer_tensors(lua_State *L) {
         lua_createtable(L, 3, 0);
         lua_pushstring(L, layer->class->slots[k].name);
         lua_rawseti(L, -2, 1);
-        nnl_push_tensor(L, bind, nnl_tensor_retain(layer->tensor[k]));
+        nnl_push_borrowed(L, bind, layer->tensor[k]);
         lua_rawseti(L, -2, 2);
         lua_pushboolean(L, layer->class->slots[k].buffer);
         lua_rawseti(L, -2, 3);

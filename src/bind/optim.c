@@ -207,7 +207,7 @@ static nnl_param_group *group_of(lua_State *L, nnl_bind *bind, nnl_optimizer **o
 static void push_params(lua_State *L, nnl_bind *bind, const nnl_param_group *group) {
     lua_createtable(L, (int)group->count, 0);
     for (size_t i = 0; i < group->count; i++) {
-        nnl_push_tensor(L, bind, nnl_tensor_retain(group->params[i].param));
+        nnl_push_borrowed(L, bind, group->params[i].param);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }

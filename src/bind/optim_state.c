@@ -11,7 +11,7 @@ static void push_state(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimi
     lua_setfield(L, -2, "step");
     for (int k = 0; k < NNL_MAX_STATE && optimizer->class->state[k]; k++) {
         if (!p->state[k]) continue;
-        nnl_push_tensor(L, bind, nnl_tensor_retain(p->state[k]));
+        nnl_push_borrowed(L, bind, p->state[k]);
         lua_setfield(L, -2, optimizer->class->state[k]);
     }
 }

@@ -52,13 +52,15 @@ static void sgd_f64(size_t n, void *param, const void *grad, void *state, const 
 // ---- Adam, AdamW ----
 
 typedef struct adam_f32 {
-    float step, beta1, beta2, eps, root2, decay, shrink, sign;
+    float step, beta1, beta2, take1, take2, eps, root2, decay, shrink, sign; // take: 1 - beta, exactly
 } adam_f32;
 
 static adam_f32 adam_constants(const nnl_adam_step *s) {
     return (adam_f32){.step = (float)(s->lr / s->correction1),
                       .beta1 = (float)s->beta1,
                       .beta2 = (float)s->beta2,
+                      .take1 = (float)(1 - s->beta1),
+                      .take2 = (float)(1 - s->beta2),
                       .eps = (float)s->eps,
                       .root2 = (float)(1 / v_sqrt(s->correction2)),
                       .decay = s->decoupled ? 0.0f : (float)s->weight_decay,
@@ -68,8 +70,8 @@ static adam_f32 adam_constants(const nnl_adam_step *s) {
 
 NNL_INLINE float adam_one_f32(float p, float g, float *m, float *v, const adam_f32 *c) {
     float shrunk = p * c->shrink, d = effective_f32(g, shrunk, c->sign, c->decay);
-    *m = c->beta1 * *m + (1.0f - c->beta1) * d;
-    *v = c->beta2 * *v + (1.0f - c->beta2) * d * d;
+    *m = c->beta1 * *m + c->take1 * d;
+    *v = c->beta2 * *v + c->take2 * d * d;
     return shrunk;
 }
 
@@ -124,9 +126,9 @@ static void adam_any_f64(size_t n, void *param, const void *grad, void *first, v
 NNL_INLINE void rmsprop_plain_f32(size_t n, float *p, const float *g, float *v, const nnl_rmsprop_step *s) {
     const float lr = (float)s->lr, alpha = (float)s->alpha, eps = (float)s->eps,
                 decay = (float)s->weight_decay;
-    const float sign = s->maximize ? -1.0f : 1.0f;
+    const float sign = s->maximize ? -1.0f : 1.0f, take = (float)(1 - s->alpha);
     NNL_INDEPENDENT for (size_t i = 0; i < n; i++) {
-        float d = effective_f32(g[i], p[i], sign, decay), v_new = alpha * v[i] + (1.0f - alpha) * d * d;
+        float d = effective_f32(g[i], p[i], sign, decay), v_new = alpha * v[i] + take * d * d;
         v[i] = v_new;
         p[i] -= lr * d / (v_sqrt(v_new) + eps);
     }
@@ -137,11 +139,11 @@ static void rmsprop_full_f32(size_t n, float *p, const float *g, float *v, float
     const float lr = (float)s->lr, alpha = (float)s->alpha, eps = (float)s->eps,
                 decay = (float)s->weight_decay;
     const float sign = s->maximize ? -1.0f : 1.0f, momentum = (float)s->momentum;
+    const float take = (float)(1 - s->alpha);
     for (size_t i = 0; i < n; i++) {
-        float d = effective_f32(g[i], p[i], sign, decay),
-              spread = v[i] = alpha * v[i] + (1.0f - alpha) * d * d;
+        float d = effective_f32(g[i], p[i], sign, decay), spread = v[i] = alpha * v[i] + take * d * d;
         if (mean) {
-            mean[i] = alpha * mean[i] + (1.0f - alpha) * d;
+            mean[i] = alpha * mean[i] + take * d;
             spread -= mean[i] * mean[i];
         }
         float change = d / (v_sqrt(spread) + eps);
