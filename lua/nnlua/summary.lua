@@ -176,12 +176,12 @@ end
 local function make_rows(model, shapes)
   local totals = { trained = 0, frozen = 0, buffers = 0, bytes = 0, seen = {} }
   local rows = { { "Layer", "Output", "Parameters", "Size" } }
-  tree.each_node(model, function(name, node)
+  tree.each_node(model, function(_, node, label)
     local count, bytes = own_counts(node, totals)
     if count == 0 and bytes == 0 and #tree.children(node) > 0 then return end
     local open = core.is_layer(node) and tree.open_slots(node)
     rows[#rows + 1] = {
-      row_label(name, tree.class_name(node)), shape_text(shapes[node]),
+      row_label(label, tree.class_name(node)), shape_text(shapes[node]),
       open and "not yet known" or thousands(count), open and "" or size_text(bytes),
     }
   end)

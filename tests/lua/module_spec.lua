@@ -185,7 +185,7 @@ describe("A model", function()
 
   it("refuses to list parameters that are not there yet, and names the layer", function()
     local model = nn.Sequential { nn.Dense(2, 2), nn.Dense(3) }
-    assert.error_matches(function() model:parameters() end, "the layer 1 has none yet")
+    assert.error_matches(function() model:parameters() end, "the layer 2 has none yet")
     model(nn.ones(1, 2))
     assert.equal(4, #model:parameters())
   end)
