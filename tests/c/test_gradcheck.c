@@ -78,7 +78,8 @@ static bool is_named(const nnl_param *p, const char *name) { return strcmp(p->na
 // Arguments that have no gradient: weights of losses; labels, positions and masks.
 static bool is_constant(const nnl_op *op, const nnl_param *p) {
     bool loss = strstr(op->name, "entropy") != NULL || strcmp(op->name, "nll_loss") == 0;
-    return is_named(p, "pos_weight") || (is_named(p, "weight") && loss);
+    bool fixed = is_named(p, "target") && strcmp(op->name, "binary_cross_entropy_with_logits") == 0;
+    return fixed || is_named(p, "pos_weight") || (is_named(p, "weight") && loss);
 }
 
 static bool is_data(const nnl_op *op, const nnl_param *p) {
@@ -93,7 +94,7 @@ static nnl_tensor *constant(trial *t, nnl_tensor *made) { return t->other[t->oth
 static nnl_tensor *argument_tensor(trial *t, const nnl_param *p) {
     nnl_shape shape = cube(2);
     if (is_named(p, "weight") && strcmp(t->op->name, "linear") != 0) shape = cube(1);
-    if (is_constant(t->op, p) && !is_named(p, "target")) {
+    if (is_constant(t->op, p)) {
         return constant(t, engine_steps(t->ctx, NNL_FLOAT64, shape, 0.5, 0.1));
     }
     if (is_named(p, "condition") || is_named(p, "mask")) {
