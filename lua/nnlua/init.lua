@@ -4,13 +4,15 @@
 
 local core = require "nnlua.core"
 local module = require "nnlua.module"
+require "nnlua.tensor"
 
 local nn = {}
 
 -- Parts of the seam between C and Lua, not of the surface.
 local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
-  tensor_metatable = true, save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
+  optimizer_methods = true, tensor_metatable = true, tensor_id = true, save_tensors = true, load_tensors = true,
+  csv = true, attach = true, fail_allocation = true,
 }
 
 for name, value in pairs(core) do
@@ -26,6 +28,7 @@ nn.Parameter = module.Parameter
 local parts = {
   Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
   Lambda = "containers", save = "files", load = "files", load_bytes = "files",
+  Function = "autograd", gradcheck = "autograd",
 }
 local wholes = { data = "data", metrics = "metrics", optim = "optim" }
 

@@ -100,6 +100,8 @@ static int open_core(lua_State *L) {
         parts[i](L);
         lua_settop(L, NNL_BIND_INDEX);
     }
+    lua_pushnil(L);
+    lua_setfield(L, NNL_CORE_INDEX, "tensor_metatable"); // was for the parts alone
     lua_pushliteral(L, NNLUA_VERSION);
     lua_setfield(L, NNL_CORE_INDEX, "version");
     lua_settop(L, NNL_CORE_INDEX);
