@@ -4,6 +4,7 @@
 
 local core = require "nnlua.core"
 local module = require "nnlua.module"
+require "nnlua.tensor"
 
 local nn = {}
 
