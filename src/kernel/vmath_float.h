@@ -116,7 +116,7 @@ NNL_INLINE float f32_exp_normal(float x) {
     return (1 + f32_exp_core(v.r)) * f32_exp2_int(v.n);
 }
 
-// 1 ulp
+// 1.1 ulp
 NNL_INLINE float f32_exp(float x) { return f32_power_value(f32_exp_parts(f32_between(x, -125, 89), -0.0f)); }
 
 // The same for x below 0.
