@@ -2,6 +2,6 @@
 -- they ask for more. Everything else here runs by the program's own Lua 5.4.
 std = "lua54"
 max_line_length = 120
-files["lua/nnlua"] = {std = "min"}
+files["lua/nnlua"] = {std = "min", read_globals = {"unpack"}, self = false}
 files["lua/nnlua/compat.lua"] = {std = "max"}
-files["tests"] = {std = "lua54+busted"}
+files["tests"] = {std = "lua54+busted", read_globals = {"unpack"}}

@@ -10,7 +10,7 @@ local nn = {}
 -- Parts of the seam between C and Lua, not of the surface.
 local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
-  save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
+  tensor_metatable = true, save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
 }
 
 for name, value in pairs(core) do

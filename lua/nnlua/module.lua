@@ -203,7 +203,7 @@ end
 Module._entries = tree.fields
 
 --- Called with the arguments of the class: assign layers and parameters to self here.
-function Module:init() end
+function Module:init() end -- luacheck: no self
 
 function Module:forward()
   error(self.class_name .. " has no forward: define function " .. self.class_name .. ":forward(x)", 3)

@@ -80,6 +80,7 @@ end
 
 local function draw(self, line)
   core.write("\r" .. line .. "\27[K")
+  io.stdout:flush()
   self.drawn = true
 end
 

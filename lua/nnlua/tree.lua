@@ -11,7 +11,7 @@ local is_layer, is_tensor = core.is_layer, core.is_tensor
 local parameters = setmetatable({}, { __mode = "k" })
 
 --- A tensor as a key: two userdata may stand for one tensor.
-tree.identity = core.tensor_id or function(tensor) return tensor end
+tree.identity = core.tensor_id
 
 function tree.mark_parameter(tensor)
   parameters[tensor] = true

@@ -1,5 +1,5 @@
-// alloc.h: memory from a cache of size classes, 64-byte aligned, counted and limited. A training step in the steady
-// state takes all its memory from here and none from malloc.
+// alloc.h: memory from a cache of size classes, 64-byte aligned, counted and limited. A training step in the
+// steady state takes all its memory from here and none from malloc.
 #ifndef NNL_BASE_ALLOC_H
 #define NNL_BASE_ALLOC_H
 
@@ -23,9 +23,9 @@ typedef struct nnl_allocator {
     nnl_block *free_list[NNL_SIZE_CLASSES];
     uint64_t last_use[NNL_SIZE_CLASSES]; // of each list, in requests: the coldest makes room first
     nnl_memory_stats stats;
-    size_t limit;         // most bytes live plus cached; 0 for none
-    size_t since_report;  // bytes handed out since the host last looked: its collector's pace follows this
-    int64_t fail_after;   // for tests: the allocation that fails, counted down; negative for never
+    size_t limit;        // most bytes live plus cached; 0 for none
+    size_t since_report; // bytes handed out since the host last looked: its collector's pace follows this
+    int64_t fail_after;  // for tests: the allocation that fails, counted down; negative for never
     void (*on_exhausted)(void *host); // asked once to free what it can before an allocation fails
     void *host;
 } nnl_allocator;
@@ -35,7 +35,8 @@ void nnl_allocator_init(nnl_allocator *allocator);
 // Give the cached blocks back to the system.
 void nnl_allocator_trim(nnl_allocator *allocator);
 
-// Memory of at least `bytes`, not cleared; NULL when there is none. Never 0 bytes apart: nnl_alloc(a, 0) is a block too.
+// Memory of at least `bytes`, not cleared; NULL when there is none. Never 0 bytes apart: nnl_alloc(a, 0) is a
+// block too.
 void *nnl_alloc(nnl_allocator *allocator, size_t bytes);
 void nnl_free(nnl_allocator *allocator, void *memory);
 

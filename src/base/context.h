@@ -1,5 +1,6 @@
-// context.h: everything that one Lua state's use of the engine shares: errors, memory, random numbers, threads, modes.
-// There are no mutable globals: two contexts in two threads never meet. See alloc.h, random.h, thread.h for the parts.
+// context.h: everything that one Lua state's use of the engine shares: errors, memory, random numbers,
+// threads, modes. There are no mutable globals: two contexts in two threads never meet. See alloc.h,
+// random.h, thread.h for the parts.
 #ifndef NNL_BASE_CONTEXT_H
 #define NNL_BASE_CONTEXT_H
 

@@ -1,5 +1,6 @@
-// random.h: Philox 4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-// 2011). Element i of a draw depends on the seed and its position only, so any number of threads gives the same bits.
+// random.h: Philox 4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1,
+// 2, 3", 2011). Element i of a draw depends on the seed and its position only, so any number of threads gives
+// the same bits.
 #ifndef NNL_BASE_RANDOM_H
 #define NNL_BASE_RANDOM_H
 

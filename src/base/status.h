@@ -1,5 +1,5 @@
-// status.h: the outcome of every engine function that can fail. The text of the last failure lives in the context
-// (context.h). The engine never prints, aborts, exits or jumps.
+// status.h: the outcome of every engine function that can fail. The text of the last failure lives in the
+// context (context.h). The engine never prints, aborts, exits or jumps.
 #ifndef NNL_BASE_STATUS_H
 #define NNL_BASE_STATUS_H
 

@@ -1,5 +1,6 @@
-// thread.h: one pool of workers for a context. Work is cut by its size, never by the number of threads, so results do
-// not depend on that number. Workers start at the first large piece of work; after a fork the child makes its own.
+// thread.h: one pool of workers for a context. Work is cut by its size, never by the number of threads, so
+// results do not depend on that number. Workers start at the first large piece of work; after a fork the
+// child makes its own.
 #ifndef NNL_BASE_THREAD_H
 #define NNL_BASE_THREAD_H
 
@@ -21,8 +22,8 @@ void nnl_pool_set_threads(nnl_pool *pool, int threads);
 // Processors that this process may run on.
 int nnl_processors(void);
 
-// Run task(arg, 0) ... task(arg, parts - 1), in any order, on the caller and the workers; returns when all are done.
-// With one part, one thread, or from inside a task, everything runs on the caller.
+// Run task(arg, 0) ... task(arg, parts - 1), in any order, on the caller and the workers; returns when all
+// are done. With one part, one thread, or from inside a task, everything runs on the caller.
 void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);
 
 #endif

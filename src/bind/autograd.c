@@ -3,14 +3,10 @@
 
 #include <string.h>
 
-static nnl_backward_options read_options(lua_State *L, int table) {
+static nnl_backward_options read_options(lua_State *L, const nnl_bind *bind, int table) {
     nnl_backward_options options = {false, false};
-    nnl_check_options(L, table, "retain_graph create_graph");
-    nnl_push_option(L, table, "create_graph");
-    options.create_graph = lua_toboolean(L, -1);
-    nnl_push_option(L, table, "retain_graph");
-    options.retain_graph = lua_isnil(L, -1) ? options.create_graph : lua_toboolean(L, -1);
-    lua_pop(L, 2);
+    options.create_graph = nnl_option_bool(L, bind, table, "create_graph");
+    options.retain_graph = nnl_option_bool(L, bind, table, "retain_graph") || options.create_graph;
     return options;
 }
 
@@ -20,7 +16,8 @@ static int tensor_backward(lua_State *L) {
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
     int table = lua_type(L, lua_gettop(L)) == LUA_TTABLE ? lua_gettop(L) : 0;
     nnl_tensor *seed = lua_isnoneornil(L, 2) || table == 2 ? NULL : nnl_check_tensor(L, bind, 2);
-    nnl_backward_options options = read_options(L, table);
+    nnl_check_options(L, table, "retain_graph create_graph");
+    nnl_backward_options options = read_options(L, bind, table);
     if (nnl_backward(bind->ctx, t, seed, &options) != NNL_OK) return nnl_raise(L, bind);
     return 0;
 }
@@ -43,14 +40,11 @@ static int grad(lua_State *L) {
     nnl_tensor_list outputs = one_or_more(L, bind, 1), inputs = one_or_more(L, bind, 2), seeds = {NULL, 0};
     if (table) {
         nnl_check_options(L, table, "retain_graph create_graph grad_outputs");
-        lua_getfield(L, table, "grad_outputs");
+        nnl_push_option(L, table, "grad_outputs");
         if (!lua_isnil(L, -1)) seeds = one_or_more(L, bind, lua_gettop(L));
         if (seeds.items && seeds.count != outputs.count)
             return nnl_error(L, "grad: as many grad_outputs as outputs");
-        lua_getfield(L, table, "create_graph");
-        options.create_graph = lua_toboolean(L, -1);
-        lua_getfield(L, table, "retain_graph");
-        options.retain_graph = lua_isnil(L, -1) ? options.create_graph : lua_toboolean(L, -1);
+        options = read_options(L, bind, table);
     }
     nnl_tensor **grads = nnl_lua_new_userdata(L, (inputs.count + 1) * sizeof *grads, 0);
     int first = lua_gettop(L) + 1;
@@ -90,7 +84,8 @@ static int tensor_retain_grad(lua_State *L) {
 static int tensor_detach(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
-    return nnl_push_tensor(L, bind, nnl_tensor_detach(t));
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    return nnl_fill_slot(L, bind, slot, nnl_tensor_detach(t));
 }
 
 // ---- hooks
@@ -108,7 +103,7 @@ typedef struct hook_call {
 static int hook_body(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     hook_call *call = lua_touserdata(L, 1);
-    nnl_push_tensor(L, bind, nnl_tensor_retain(call->grad));
+    nnl_push_borrowed(L, bind, call->grad);
     lua_call(L, 1, 1);
     if (lua_isnil(L, -1)) return 0;
     nnl_tensor *result = nnl_to_tensor(L, bind, -1);
@@ -142,9 +137,13 @@ static int tensor_register_hook(lua_State *L) {
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
     if (!lua_isfunction(L, 2)) return nnl_type_error(L, bind, 2, "function");
     lua_settop(L, 2);
+    int callback = nnl_callback_new(L, bind);
     held *h = nnl_alloc(&bind->ctx->allocator, sizeof *h);
-    if (!h) return nnl_error(L, "out of memory: no room for a hook");
-    *h = (held){bind, nnl_callback_new(L, bind)};
+    if (!h) {
+        nnl_callback_free(bind, callback);
+        return nnl_error(L, "out of memory: no room for a hook");
+    }
+    *h = (held){bind, callback};
     if (nnl_hook_add(bind->ctx, t, (nnl_hook){.run = hook_run, .free = hook_free, .arg = h}) != NNL_OK) {
         return nnl_raise(L, bind);
     }
@@ -169,7 +168,7 @@ static int function_body(lua_State *L) {
     function_call *call = lua_touserdata(L, 1);
     for (int k = 0; k < call->node->n_outputs; k++) {
         if (call->dout[k]) {
-            nnl_push_tensor(L, bind, nnl_tensor_retain(call->dout[k]));
+            nnl_push_borrowed(L, bind, call->dout[k]);
         } else {
             lua_pushnil(L);
         }

@@ -7,6 +7,7 @@
 #include "grad/backward.h"
 #include "grad/ops.h"
 #include "tensor/apply.h"
+#include "tensor/print.h"
 
 // Lua values that belong to the state, kept as values of its userdata.
 typedef enum nnl_kept {
@@ -27,7 +28,11 @@ typedef struct nnl_bind {
     lua_State *L;                              // that called the engine last: callbacks run in it
     const void *metatable[NNL_KEPT_CALLBACKS]; // their identities
     nnl_request *request;                      // where nnlua_interrupt leaves its wish
+    int depth;                                 // callbacks that run now
     bool raised;                               // NNL_KEPT_ERROR holds an error to raise
+    const char *option;                        // that was pushed last, for messages about its value,
+    int option_index;                          // which lies here on the stack
+    nnl_print_options print;                   // how tensors are written
 } nnl_bind;
 
 // The state, for a C function of ours.
@@ -37,7 +42,8 @@ nnl_bind *nnl_bind_of(lua_State *L);
 enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };
 typedef void nnl_open_part(lua_State *L);
 nnl_open_part nnl_open_tensor, nnl_open_ops, nnl_open_create, nnl_open_convert, nnl_open_autograd,
-    nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init, nnl_open_files;
+    nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init, nnl_open_files, nnl_open_csv,
+    nnl_open_json, nnl_open_print, nnl_open_describe;
 
 // Functions into the table on top, upvalue 1 being the state.
 void nnl_set_functions(lua_State *L, const luaL_Reg *functions);
@@ -51,10 +57,15 @@ void nnl_new_metatable(lua_State *L, nnl_kept kind, const char *name, const luaL
 void **nnl_push_object(lua_State *L, nnl_kept kind);
 void *nnl_to_object(lua_State *L, const nnl_bind *bind, int index, nnl_kept kind); // NULL where it is none
 
-// Takes t; NULL raises the context's error. Returns 1. Also feeds Lua's collector.
-int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t);
-// A slot to be filled afterwards, for results of fallible calls: *slot = nnl_...()
+// An empty tensor, to be filled afterwards: nnl_fill_slot(L, bind, slot, nnl_...()). Also feeds Lua's
+// collector.
 nnl_tensor **nnl_push_slot(lua_State *L, nnl_bind *bind);
+// Takes t; NULL raises the context's error. Returns 1.
+int nnl_fill_slot(lua_State *L, nnl_bind *bind, nnl_tensor **slot, nnl_tensor *t);
+// Pushes a tensor that others hold too. Returns 1.
+int nnl_push_borrowed(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+// Takes t, as nnl_fill_slot. Where Lua has no memory left, t is lost: for what a slot cannot wait for.
+int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t);
 nnl_tensor *nnl_to_tensor(lua_State *L, const nnl_bind *bind, int index); // NULL where it is none
 nnl_tensor *nnl_check_tensor(lua_State *L, const nnl_bind *bind, int arg);
 
@@ -63,6 +74,8 @@ int nnl_raise(lua_State *L, nnl_bind *bind); // the context's, or what a callbac
 int nnl_error(lua_State *L, const char *format, ...);
 const char *nnl_type_name(lua_State *L, const nnl_bind *bind,
                           int index); // also "tensor", "layer", "no value"
+// About an argument, or the value of the option that was pushed last; text may be on the stack.
+int nnl_arg_error(lua_State *L, const nnl_bind *bind, int arg, const char *text);
 int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected);
 
 // ---- arguments (check.c)
@@ -75,10 +88,16 @@ int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,
 void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_shape *shape);
 // The tensors of a list, borrowed; their array is a userdata that stays on the stack.
 nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg);
+// The position of the last argument that is not nil.
+int nnl_last_argument(lua_State *L);
+// Whether the value is {}: no sizes, no dims, or no options.
+bool nnl_is_empty_table(lua_State *L, int index);
 // Whether the value is a table of options: string keys, no list.
 bool nnl_is_options(lua_State *L, int index);
-// Pushes the option of this name, or nil; index 0 stands for no table.
+// Pushes the option of this name, or nil; index 0 stands for no table. `name` must last.
 void nnl_push_option(lua_State *L, int table, const char *name);
+// Such an option of type boolean; false where it was left out.
+bool nnl_option_bool(lua_State *L, const nnl_bind *bind, int table, const char *name);
 // An error where a key is not among the words of `allowed`.
 void nnl_check_options(lua_State *L, int table, const char *allowed);
 
@@ -90,6 +109,16 @@ int nnl_index_write(lua_State *L, nnl_bind *bind, nnl_tensor *t);
 void nnl_push_element(lua_State *L, nnl_dtype dtype, const void *memory);
 // Nested tables or a number as a new tensor (convert.c); raises where they are ragged.
 nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool has_dtype, nnl_dtype dtype);
+
+// ---- files (io.c)
+const char *nnl_check_path(lua_State *L, int arg);
+// What a file or the disk is to blame for is returned, as nil and a message; all else is raised.
+int nnl_fail_io(lua_State *L, nnl_bind *bind);
+// A call of body with `held` as light userdata at index 1 is put on the stack before the engine fills `held`,
+// and run afterwards: whether Lua fails in it or not, `held` is let go of. Arguments may be pushed between
+// the two.
+void nnl_push_holding(lua_State *L, lua_CFunction body, void *held);
+int nnl_run_holding(lua_State *L, int arguments, int results, void (*release)(void *held), void *held);
 
 // ---- callbacks (callback.c): Lua functions that the graph holds
 int nnl_callback_new(lua_State *L, nnl_bind *bind); // the value on top, popped; its number

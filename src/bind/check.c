@@ -32,8 +32,21 @@ const char *nnl_type_name(lua_State *L, const nnl_bind *bind, int index) {
     return luaL_typename(L, index);
 }
 
+// The name of our function that runs, as its caller spells it; NULL where that is unknown.
+static const char *own_name(lua_State *L) {
+    lua_Debug frame = {.name = NULL};
+    if (!lua_getstack(L, 0, &frame) || !lua_getinfo(L, "n", &frame)) return NULL;
+    return frame.name;
+}
+
+int nnl_arg_error(lua_State *L, const nnl_bind *bind, int arg, const char *text) {
+    if (!bind->option || arg != bind->option_index) return luaL_argerror(L, arg, text);
+    const char *name = own_name(L);
+    return luaL_error(L, "%s%soption '%s': %s", name ? name : "", name ? ": " : "", bind->option, text);
+}
+
 int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected) {
-    return luaL_argerror(L, arg,
+    return nnl_arg_error(L, bind, arg,
                          lua_pushfstring(L, "%s expected, got %s", expected, nnl_type_name(L, bind, arg)));
 }
 
@@ -47,7 +60,7 @@ int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg) {
     int64_t value = 0;
     if (nnl_lua_to_integer(L, arg, &value)) return value;
     if (lua_type(L, arg) == LUA_TNUMBER)
-        luaL_argerror(L, arg, "integer expected, got a number with a fraction");
+        nnl_arg_error(L, bind, arg, "integer expected, got a number with a fraction");
     nnl_type_error(L, bind, arg, "integer");
     return 0;
 }
@@ -56,8 +69,8 @@ nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg) {
     nnl_dtype dtype = NNL_FLOAT32;
     if (lua_type(L, arg) != LUA_TSTRING) nnl_type_error(L, bind, arg, "dtype name");
     if (!nnl_dtype_named(lua_tostring(L, arg), &dtype)) {
-        luaL_argerror(
-            L, arg,
+        nnl_arg_error(
+            L, bind, arg,
             lua_pushfstring(L,
                             "unknown dtype '%s'; there are float32, float64, int64, int32, uint8, bool, "
                             "bfloat16, float16",
@@ -70,8 +83,8 @@ int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg, int ndim) {
     int64_t dim = nnl_check_integer(L, bind, arg);
     int most = ndim > 0 ? ndim : 1;
     if (dim == 0 || dim > most || dim < -most) {
-        luaL_argerror(
-            L, arg,
+        nnl_arg_error(
+            L, bind, arg,
             lua_pushfstring(L, "dimension %d is not within 1 to %d (or -%d to -1)", (int)dim, most, most));
     }
     return (int)(dim > 0 ? dim - 1 : dim + most);
@@ -81,7 +94,7 @@ static int64_t item_integer(lua_State *L, const nnl_bind *bind, int arg, int64_t
     int64_t value = 0;
     lua_rawgeti(L, arg, (lua_Integer)i);
     if (!nnl_lua_to_integer(L, -1, &value)) {
-        luaL_argerror(L, arg,
+        nnl_arg_error(L, bind, arg,
                       lua_pushfstring(L, "integer expected at position %d, got %s", (int)i,
                                       nnl_type_name(L, bind, -1)));
     }
@@ -93,7 +106,8 @@ void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_
     bool table = lua_type(L, arg) == LUA_TTABLE;
     int64_t count = table ? (int64_t)lua_rawlen(L, arg) : last - arg + 1;
     if (count > NNL_MAX_DIMS) {
-        luaL_argerror(L, arg, lua_pushfstring(L, "at most %d dimensions, got %d", NNL_MAX_DIMS, (int)count));
+        nnl_arg_error(L, bind, arg,
+                      lua_pushfstring(L, "at most %d dimensions, got %d", NNL_MAX_DIMS, (int)count));
     }
     shape->ndim = (int)(count > 0 ? count : 0);
     for (int d = 0; d < shape->ndim; d++) {
@@ -109,13 +123,28 @@ nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg) {
         lua_rawgeti(L, arg, (lua_Integer)i + 1);
         list.items[i] = nnl_to_tensor(L, bind, -1);
         if (!list.items[i]) {
-            luaL_argerror(L, arg,
+            nnl_arg_error(L, bind, arg,
                           lua_pushfstring(L, "tensor expected at position %d, got %s", (int)i + 1,
                                           nnl_type_name(L, bind, -1)));
         }
         lua_pop(L, 1);
     }
     return list;
+}
+
+int nnl_last_argument(lua_State *L) {
+    int last = lua_gettop(L);
+    while (last > 0 && lua_isnil(L, last)) last--;
+    return last;
+}
+
+bool nnl_is_empty_table(lua_State *L, int index) {
+    if (lua_type(L, index) != LUA_TTABLE) return false;
+    int table = lua_absindex(L, index);
+    lua_pushnil(L);
+    if (!lua_next(L, table)) return true;
+    lua_pop(L, 2);
+    return false;
 }
 
 bool nnl_is_options(lua_State *L, int index) {
@@ -129,11 +158,22 @@ bool nnl_is_options(lua_State *L, int index) {
 }
 
 void nnl_push_option(lua_State *L, int table, const char *name) {
+    nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));
     if (table == 0) {
         lua_pushnil(L);
     } else {
         lua_getfield(L, table, name);
     }
+    bind->option = name;
+    bind->option_index = lua_gettop(L);
+}
+
+bool nnl_option_bool(lua_State *L, const nnl_bind *bind, int table, const char *name) {
+    nnl_push_option(L, table, name);
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1)) nnl_type_error(L, bind, lua_gettop(L), "boolean");
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
 }
 
 static bool is_word_of(const char *word, const char *words) {
@@ -151,7 +191,9 @@ void nnl_check_options(lua_State *L, int table, const char *allowed) {
     while (lua_next(L, table)) {
         bool known = lua_type(L, -2) == LUA_TSTRING && is_word_of(lua_tostring(L, -2), allowed);
         if (!known) {
-            nnl_error(L, "unknown option '%s'; allowed: %s", luaL_tolstring(L, -2, NULL), allowed);
+            const char *name = own_name(L);
+            nnl_error(L, "%s%sunknown option '%s'; allowed: %s", name ? name : "", name ? ": " : "",
+                      luaL_tolstring(L, -2, NULL), allowed);
         }
         lua_pop(L, 1);
     }

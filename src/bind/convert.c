@@ -1,6 +1,5 @@
-// convert.c: between Lua's values and tensors: nested tables, numbers, strings of bytes, text.
+// convert.c: between Lua's values and tensors: nested tables, numbers, strings of bytes.
 #include "bind/bind.h"
-#include "tensor/print.h"
 
 #include <string.h>
 
@@ -11,6 +10,7 @@ typedef struct nesting {
     nnl_bind *bind;
     nnl_shape shape;
     nnl_dtype dtype;
+    bool inferred; // the dtype follows from the first element, and all must be of its kind
     char *to;
     size_t element;
     int64_t done;
@@ -36,12 +36,16 @@ static void measure(nesting *n, int index, bool *truth) {
 
 static nnl_number element(nesting *n) {
     lua_State *L = n->L;
-    if (lua_type(L, -1) == LUA_TNUMBER) return nnl_check_number(L, n->bind, lua_gettop(L));
-    if (!lua_isboolean(L, -1)) {
-        nnl_error(L, "tensor: expected numbers or booleans, got %s at element %I",
+    bool truth = lua_isboolean(L, -1), number = lua_type(L, -1) == LUA_TNUMBER;
+    bool fits = n->inferred ? (n->dtype == NNL_BOOL ? truth : number) : truth || number;
+    if (!fits) {
+        nnl_error(L, "tensor: expected %s, got %s at element %I",
+                  !n->inferred           ? "numbers or booleans"
+                  : n->dtype == NNL_BOOL ? "booleans"
+                                         : "numbers",
                   nnl_type_name(L, n->bind, -1), (LUAI_UACINT)(n->done + 1));
     }
-    return nnl_number_int(lua_toboolean(L, -1));
+    return truth ? nnl_number_int(lua_toboolean(L, -1)) : nnl_check_number(L, n->bind, lua_gettop(L));
 }
 
 // One table of the last dimension: the numbers themselves.
@@ -85,6 +89,7 @@ nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool ha
     bool truth;
     index = lua_absindex(L, index);
     measure(&n, index, &truth);
+    n.inferred = !has_dtype;
     n.dtype = has_dtype ? dtype : truth ? NNL_BOOL : NNL_FLOAT32;
     nnl_tensor **slot = nnl_push_slot(L, bind);
     *slot = nnl_tensor_new(bind->ctx, n.dtype, &n.shape);
@@ -113,8 +118,7 @@ static int create_tensor(lua_State *L) {
     nnl_push_option(L, options, "dtype");
     has_dtype = !lua_isnil(L, -1);
     if (has_dtype) dtype = nnl_check_dtype(L, bind, lua_gettop(L));
-    nnl_push_option(L, options, "requires_grad");
-    requires_grad = lua_toboolean(L, -1);
+    requires_grad = nnl_option_bool(L, bind, options, "requires_grad");
     nnl_tensor *t = nnl_tensor_from_lua(L, bind, 1, has_dtype, dtype);
     if (requires_grad && nnl_set_requires_grad(bind->ctx, t, true) != NNL_OK) return nnl_raise(L, bind);
     return 1;
@@ -193,31 +197,12 @@ static int create_from_bytes(lua_State *L) {
     return 1;
 }
 
-// ---- text
-
-static void add_text(void *buffer, const char *text, size_t length) { luaL_addlstring(buffer, text, length); }
-
-static int tensor_tostring(lua_State *L) {
-    nnl_bind *bind = nnl_bind_of(L);
-    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
-    nnl_print_options options = nnl_print_defaults();
-    luaL_Buffer buffer;
-    options.suffix = nnl_requires_grad(t) ? (nnl_is_leaf(t) ? ", requires_grad" : ", in the graph") : "";
-    luaL_buffinit(L, &buffer);
-    if (nnl_tensor_format(bind->ctx, t, &options, add_text, &buffer) != NNL_OK) return nnl_raise(L, bind);
-    luaL_pushresult(&buffer);
-    return 1;
-}
-
 static const luaL_Reg methods[] = {
     {"tolist", tensor_tolist}, {"item", tensor_item}, {"to_bytes", tensor_to_bytes}, {NULL, NULL}};
 
 void nnl_open_convert(lua_State *L) {
     lua_getfield(L, NNL_CORE_INDEX, "tensor_methods");
     nnl_set_functions(L, methods);
-    lua_getfield(L, NNL_CORE_INDEX, "tensor_metatable");
-    nnl_push_function(L, tensor_tostring, 0);
-    lua_setfield(L, -2, "__tostring");
     nnl_push_function(L, create_tensor, 0);
     lua_setfield(L, NNL_CORE_INDEX, "tensor");
     nnl_push_function(L, create_from_bytes, 0);

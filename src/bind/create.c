@@ -12,15 +12,16 @@ typedef struct plan {
 } plan;
 
 static void read_options(lua_State *L, nnl_bind *bind, plan *p) {
-    int top = lua_gettop(L), options = top > 0 && nnl_is_options(L, top) ? top : 0;
+    int top = nnl_last_argument(L);
+    bool empty = top > 1 && nnl_is_empty_table(L, top);
+    int options = empty || (top > 0 && nnl_is_options(L, top)) ? top : 0;
     p->last = options ? top - 1 : top;
     nnl_check_options(L, options, "dtype requires_grad");
     nnl_push_option(L, options, "dtype");
     p->has_dtype = !lua_isnil(L, -1);
     if (p->has_dtype) p->dtype = nnl_check_dtype(L, bind, lua_gettop(L));
-    nnl_push_option(L, options, "requires_grad");
-    p->requires_grad = lua_toboolean(L, -1);
-    lua_pop(L, 2);
+    lua_pop(L, 1);
+    p->requires_grad = nnl_option_bool(L, bind, options, "requires_grad");
 }
 
 static plan read_plan(lua_State *L, nnl_bind *bind, int first, nnl_dtype dtype) {

@@ -144,14 +144,17 @@ static nnl_tensor *slices_where(nnl_context *ctx, nnl_tensor *t, nnl_tensor *mas
 int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
     nnl_tensor *key = nnl_to_tensor(L, bind, 2);
     if (key) {
-        return nnl_push_tensor(
-            L, bind, key->dtype == NNL_BOOL ? slices_where(bind->ctx, t, key) : slices_at(bind->ctx, t, key));
+        nnl_tensor **out = nnl_push_slot(L, bind);
+        bool mask = key->dtype == NNL_BOOL;
+        return nnl_fill_slot(L, bind, out,
+                             mask ? slices_where(bind->ctx, t, key) : slices_at(bind->ctx, t, key));
     }
     if (lua_isnoneornil(L, 2)) return nnl_error(L, "index: expected a position, got nil");
     bool recorded = nnl_grad_wanted(bind->ctx, &t, 1);
     if (recorded && !nnl_tensor_is_contiguous(t)) {
-        nnl_push_tensor(L, bind, nnl_contiguous(bind->ctx, t));
-        t = nnl_to_tensor(L, bind, -1);
+        nnl_tensor **whole = nnl_push_slot(L, bind);
+        nnl_fill_slot(L, bind, whole, nnl_contiguous(bind->ctx, t));
+        t = *whole;
     }
     region r = region_of(L, bind, t);
     if (r.shape.ndim == 0 && t->shape.ndim > 0) {
@@ -228,8 +231,11 @@ static bool write_element(lua_State *L, nnl_bind *bind, nnl_tensor *t, const reg
 static nnl_tensor *value_tensor(lua_State *L, nnl_bind *bind, const nnl_tensor *t) {
     nnl_tensor *value = nnl_to_tensor(L, bind, 3);
     if (value) return value;
-    nnl_number number =
-        lua_isboolean(L, 3) ? nnl_number_int(lua_toboolean(L, 3)) : nnl_check_number(L, bind, 3);
+    bool truth = lua_isboolean(L, 3);
+    if (!truth && lua_type(L, 3) != LUA_TNUMBER) {
+        nnl_error(L, "assignment: expected a number or a tensor, got %s", nnl_type_name(L, bind, 3));
+    }
+    nnl_number number = truth ? nnl_number_int(lua_toboolean(L, 3)) : nnl_check_number(L, bind, 3);
     nnl_tensor **slot = nnl_push_slot(L, bind);
     *slot = nnl_tensor_new(bind->ctx, t->dtype, &(nnl_shape){.ndim = 0});
     if (!*slot) nnl_raise(L, bind);

@@ -34,7 +34,7 @@ static void read_dims(const reading *r, int index, int param) {
         return;
     }
     int count = (int)lua_rawlen(L, index);
-    if (count > NNL_MAX_DIMS) luaL_argerror(L, index, "too many dimensions");
+    if (count > NNL_MAX_DIMS) nnl_arg_error(L, r->bind, index, "too many dimensions");
     for (int i = 0; i < count; i++) {
         lua_rawgeti(L, index, i + 1);
         list->size[list->ndim++] = nnl_check_dim(L, r->bind, lua_gettop(L), ndim);
@@ -53,7 +53,7 @@ static int64_t read_choice(const reading *r, int index, const char *choices) {
         if (size == length && memcmp(start, word, size) == 0) return at;
         start = end ? end + 1 : NULL;
     }
-    luaL_argerror(L, index, lua_pushfstring(L, "'%s' is not one of: %s", word, choices));
+    nnl_arg_error(L, r->bind, index, lua_pushfstring(L, "'%s' is not one of: %s", word, choices));
     return 0;
 }
 
@@ -70,6 +70,16 @@ static bool read_bool(const reading *r, int index) {
     if (!lua_isboolean(r->L, index)) nnl_type_error(r->L, r->bind, index, "boolean");
     return lua_toboolean(r->L, index);
 }
+
+// What a required argument is called in messages.
+static const char *const kind_names[] = {
+    [NNL_ARG_TENSOR] = "tensor",     [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_NUMBER] = "number",     [NNL_ARG_INT] = "integer",
+    [NNL_ARG_BOOL] = "boolean",      [NNL_ARG_DIM] = "dimension",
+    [NNL_ARG_NEW_DIM] = "dimension", [NNL_ARG_DIMS] = "dimension or list of dimensions",
+    [NNL_ARG_SHAPE] = "sizes",       [NNL_ARG_DTYPE] = "dtype name",
+    [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors",
+};
 
 static void read_value(const reading *r, int index, int param) {
     lua_State *L = r->L;
@@ -148,7 +158,7 @@ static void read_param(reading *r, int param) {
     }
     if (r->next <= r->last) r->next++;
     if (r->options) {
-        lua_getfield(L, r->options, p->name); // stays on the stack, as the call borrows
+        nnl_push_option(L, r->options, p->name); // stays on the stack, as the call borrows
         if (!lua_isnil(L, -1)) {
             read_value(r, lua_gettop(L), param);
             return;
@@ -157,24 +167,33 @@ static void read_param(reading *r, int param) {
     if (!p->optional && p->kind == NNL_ARG_SHAPE) {
         nnl_call_list(r->call, param);
     } else if (!p->optional) {
-        nnl_type_error(L, r->bind, r->next, p->kind == NNL_ARG_TENSOR ? "tensor" : p->name);
+        nnl_arg_error(L, r->bind, r->next,
+                      lua_pushfstring(L, "%s: %s expected, got no value", p->name, kind_names[p->kind]));
     }
 }
 
 static void check_option_names(const reading *r) {
     char allowed[256];
     size_t used = 0;
-    for (int i = 0; i < NNL_MAX_ARGS && r->op->params[i].kind != NNL_ARG_END; i++) {
-        used +=
-            (size_t)snprintf(allowed + used, sizeof allowed - used, i ? " %s" : "%s", r->op->params[i].name);
+    allowed[0] = '\0';
+    for (int i = 1; i < NNL_MAX_ARGS && r->op->params[i].kind != NNL_ARG_END; i++) {
+        const char *name = r->op->params[i].name;
+        used += (size_t)snprintf(allowed + used, sizeof allowed - used, i > 1 ? " %s" : "%s", name);
     }
     nnl_check_options(r->L, r->options, allowed);
 }
 
+// {} in the place of a list is a list.
+static bool has_options(const reading *r) {
+    if (nnl_is_options(r->L, r->last)) return true;
+    if (!nnl_is_empty_table(r->L, r->last)) return false;
+    nnl_arg_kind kind = r->last <= NNL_MAX_ARGS ? r->op->params[r->last - 1].kind : NNL_ARG_END;
+    return kind != NNL_ARG_DIMS && kind != NNL_ARG_SHAPE && kind != NNL_ARG_TENSORS;
+}
+
 static void read_call(reading *r) {
     nnl_call_init(r->call, r->op);
-    bool options = r->last > 1 && nnl_is_options(r->L, r->last);
-    if (options) {
+    if (r->last > 1 && has_options(r)) {
         r->options = r->last--;
         check_option_names(r);
     }
@@ -184,35 +203,34 @@ static void read_call(reading *r) {
     }
 }
 
-static int push_results(lua_State *L, nnl_bind *bind, nnl_call *call) {
+// The slots come before the call, so that nothing is lost where Lua has no memory for them.
+static int run_into_slots(lua_State *L, nnl_bind *bind, nnl_call *call) {
     nnl_tensor **slot[NNL_MAX_OUTPUTS];
-    int count = 0;
-    while (count < NNL_MAX_OUTPUTS && call->out[count]) count++;
-    // Slots come before the call where Lua could run out of memory; here a failure would leak, so they are
-    // protected by being made one at a time, each taking its result at once.
-    for (int k = 0; k < count; k++) {
-        slot[k] = nnl_push_slot(L, bind);
-        *slot[k] = call->out[k];
-        call->out[k] = NULL;
-    }
+    int base = lua_gettop(L), count = 0;
+    for (int k = 0; k < call->op->outputs; k++) slot[k] = nnl_push_slot(L, bind);
+    if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
+    for (; count < call->op->outputs && call->out[count]; count++) *slot[count] = call->out[count];
+    lua_settop(L, base + count);
     return count;
+}
+
+static int run_in_place(lua_State *L, nnl_bind *bind, nnl_call *call) {
+    call->into = nnl_check_tensor(L, bind, 1);
+    if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
+    nnl_tensor_release(call->out[0]);
+    lua_settop(L, 1);
+    return 1;
 }
 
 // Upvalues: the state, the record, whether it is the form that changes its first argument.
 static int run_op(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
-    reading r = {L, bind, lua_touserdata(L, lua_upvalueindex(2)), &call, 0, lua_gettop(L), 1};
+    reading r = {L, bind, lua_touserdata(L, lua_upvalueindex(2)), &call, 0, nnl_last_argument(L), 1};
+    luaL_checkstack(L, 2 * NNL_MAX_ARGS + NNL_MAX_OUTPUTS, "too many arguments");
     read_call(&r);
     bool in_place = lua_toboolean(L, lua_upvalueindex(3));
-    if (in_place) call.into = nnl_check_tensor(L, bind, 1);
-    if (nnl_call_run(bind->ctx, &call) != NNL_OK) return nnl_raise(L, bind);
-    if (in_place) {
-        nnl_tensor_release(call.out[0]);
-        lua_settop(L, 1);
-        return 1;
-    }
-    return push_results(L, bind, &call);
+    return in_place ? run_in_place(L, bind, &call) : run_into_slots(L, bind, &call);
 }
 
 // -x comes with x twice.

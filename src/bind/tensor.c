@@ -11,6 +11,8 @@
 nnl_bind *nnl_bind_of(lua_State *L) {
     nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));
     bind->L = L;
+    bind->option = NULL;
+    if (bind->depth == 0) nnl_request_clear(bind->request); // one that came too late for the call it meant
     return bind;
 }
 
@@ -45,6 +47,16 @@ static void feed_collector(lua_State *L, nnl_bind *bind) {
 nnl_tensor **nnl_push_slot(lua_State *L, nnl_bind *bind) {
     feed_collector(L, bind);
     return (nnl_tensor **)nnl_push_object(L, NNL_KEPT_TENSOR);
+}
+
+int nnl_fill_slot(lua_State *L, nnl_bind *bind, nnl_tensor **slot, nnl_tensor *t) {
+    *slot = t;
+    return t ? 1 : nnl_raise(L, bind);
+}
+
+int nnl_push_borrowed(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
+    *nnl_push_slot(L, bind) = nnl_tensor_retain(t);
+    return 1;
 }
 
 int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
@@ -94,7 +106,7 @@ static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *n
     } else if (strcmp(name, "is_leaf") == 0) {
         lua_pushboolean(L, nnl_is_leaf(t));
     } else if (strcmp(name, "grad") == 0 && nnl_grad_get(t)) {
-        return nnl_push_tensor(L, bind, nnl_tensor_retain(nnl_grad_get(t)));
+        return nnl_push_borrowed(L, bind, nnl_grad_get(t));
     } else {
         lua_pushnil(L);
     }
@@ -223,6 +235,12 @@ static int is_tensor(lua_State *L) {
     return 1;
 }
 
+// The same value for all userdata of one tensor, while any of them lives: a key for tables.
+static int tensor_id(lua_State *L) {
+    lua_pushlightuserdata(L, nnl_check_tensor(L, nnl_bind_of(L), 1));
+    return 1;
+}
+
 void nnl_open_tensor(lua_State *L) {
     lua_newtable(L);
     nnl_set_functions(L, methods);
@@ -235,4 +253,6 @@ void nnl_open_tensor(lua_State *L) {
     lua_setfield(L, NNL_CORE_INDEX, "tensor_metatable");
     nnl_push_function(L, is_tensor, 0);
     lua_setfield(L, NNL_CORE_INDEX, "is_tensor");
+    nnl_push_function(L, tensor_id, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "tensor_id");
 }

@@ -98,6 +98,34 @@ static nnl_status unary_with_forward(nnl_context *ctx, nnl_call *call) {
     return unary_run(ctx, call, &state, call->arg[0].tensor);
 }
 
+// Integers stay integers: their limits are compared as such.
+static nnl_status clamp_whole(nnl_context *ctx, nnl_call *call) {
+    nnl_tensor *x = nnl_tensor_retain(call->arg[0].tensor);
+    for (int side = 1; side <= 2 && x; side++) {
+        if (!call->arg[side].given) continue;
+        nnl_call limit;
+        nnl_call_init(&limit, nnl_op_named(side == 1 ? "maximum" : "minimum"));
+        limit.arg[0].tensor = x;
+        limit.arg[1] = call->arg[side];
+        limit.arg[1].is_number = true;
+        nnl_tensor *next = nnl_call_result(ctx, &limit);
+        nnl_tensor_release(x);
+        x = next;
+    }
+    call->out[0] = x;
+    return x ? NNL_OK : ctx->status;
+}
+
+// x:clamp([min], [max])
+static nnl_status clamp_forward(nnl_context *ctx, nnl_call *call) {
+    unary_state state = {.kind = NNL_UNARY_clamp, .p = {call->arg[1].number.d, call->arg[2].number.d}};
+    if (!call->arg[1].given && !call->arg[2].given) {
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "clamp: expected min, max or both");
+    }
+    if (!nnl_dtype_is_float(call->arg[0].tensor->dtype)) return clamp_whole(ctx, call);
+    return unary_run(ctx, call, &state, call->arg[0].tensor);
+}
+
 static nnl_status gelu_forward(nnl_context *ctx, nnl_call *call) {
     unary_state state = {.kind = call->arg[1].i == 1 ? NNL_UNARY_gelu_tanh : NNL_UNARY_gelu_erf};
     return unary_run(ctx, call, &state, call->arg[0].tensor);
@@ -245,6 +273,13 @@ const nnl_op nnl_unary_records[] = {
     WITH(softplus, NUMBER("beta", 1), NUMBER("threshold", 20),
          "log(1 + exp(beta * x)) / beta; x itself where beta * x is above threshold"),
     WITH(hardtanh, NUMBER("min_val", -1), NUMBER("max_val", 1), "x, but not below min_val nor above max_val"),
+    {.name = "clamp",
+     .doc = "x, but not below min nor above max, either of which may be left out",
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,
+     .outputs = 1,
+     .params = {X, NUMBER("min", -INFINITY), NUMBER("max", INFINITY)},
+     .forward = clamp_forward,
+     .backward = unary_backward},
     {.name = "gelu",
      .doc = "x * Phi(x), Phi the normal distribution (Hendrycks and Gimpel 2016); approximate: \"none\" or "
             "\"tanh\"",

@@ -50,7 +50,8 @@ const nnl_kernels *nnl_kernels_named(const char *isa) {
 }
 
 const nnl_kernels *nnl_kernels_best(void) {
-    size_t best = SETS - 1;
-    while (best > 0 && !processor_runs(sets[best].isa)) best--;
-    return &sets[best];
+    for (size_t i = SETS; i-- > 1;) {
+        if (processor_runs(sets[i].isa)) return &sets[i];
+    }
+    return &sets[0];
 }

@@ -114,8 +114,8 @@ typedef void nnl_loss_grad_fn(size_t n, void *dx, const void *dout, size_t step,
                               const double *p);
 
 // Philox words from block `block` on (base/random.h): uniform in [low, high), normal by Box and Muller, and 0
-// or 1 with probability keep of 1. Element i takes word i (uniform, bernoulli) or words 2i and 2i+1 rounded
-// up to pairs (normal).
+// or 1 with probability keep of 1. Element i takes word i, in double words 2i and 2i + 1; a normal draw those
+// of its pair, elements 2j and 2j + 1. So work may be cut at any multiple of 4 elements.
 typedef void nnl_uniform_fn(size_t n, void *out, uint64_t seed, uint64_t block, double low, double high);
 typedef void nnl_normal_fn(size_t n, void *out, uint64_t seed, uint64_t block, double mean, double std);
 typedef void nnl_bernoulli_fn(size_t n, uint8_t *out, uint64_t seed, uint64_t block, double keep);

@@ -10,7 +10,10 @@ extern const nnl_layer_class nnl_dense_classes[], nnl_activation_classes[], nnl_
 
 // The option of layers with parameters that nnl_layer_setup reads.
 #define NNL_DTYPE_OPTION                                                                                     \
-    { .name = "dtype", .type = NNL_OPTION_CHOICE, .choices = "float32 float64", .doc = "of the parameters" }
+    {                                                                                                        \
+        .name = "dtype", .type = NNL_OPTION_CHOICE, .choices = "float32 float64 bfloat16 float16",           \
+        .doc = "of the parameters"                                                                           \
+    }
 
 // A dimension as scripts count it (from 1, or from the end when negative) as one from 0; -1, and the error
 // set, where a tensor of ndim dimensions has it not.

@@ -120,8 +120,8 @@ double nnl_init_gain(const char *nonlinearity, double a) {
     static const struct {
         const char *name;
         double gain;
-    } gains[] = {{"linear", 1},     {"conv", 1},    {"sigmoid", 1}, {"tanh", 5.0 / 3},
-                 {"relu", 1.4142135623730951}, {"selu", 0.75}, {NULL, 0}};
+    } gains[] = {{"linear", 1},  {"conv", 1}, {"sigmoid", 1}, {"tanh", 5.0 / 3}, {"relu", 1.4142135623730951},
+                 {"selu", 0.75}, {NULL, 0}};
     if (strcmp(nonlinearity, "leaky_relu") == 0) return sqrt(2 / (1 + a * a));
     for (int k = 0; gains[k].name; k++) {
         if (strcmp(gains[k].name, nonlinearity) == 0) return gains[k].gain;

@@ -106,8 +106,25 @@ static nnl_status build_tensors(nnl_context *ctx, nnl_layer *layer) {
 }
 
 static void take_dtype(nnl_layer *layer) {
-    const nnl_option_value *dtype = nnl_layer_option(layer, "dtype");
-    if (dtype && dtype->given) layer->dtype = dtype->i == 1 ? NNL_FLOAT64 : NNL_FLOAT32;
+    int position;
+    size_t length;
+    char name[16] = {0};
+    const nnl_option *option = nnl_option_named(layer->class->options, "dtype", &position);
+    if (!option || !layer->option[position].given) return;
+    const char *word = nnl_choice_word(option->choices, (int)layer->option[position].i, &length);
+    if (length < sizeof name) memcpy(name, word, length);
+    nnl_dtype_named(name, &layer->dtype);
+}
+
+// The option tells what the parameters are now, so that a saved layer is made again as it is.
+static void note_dtype(nnl_layer *layer, nnl_dtype dtype) {
+    int position;
+    const char *name = nnl_dtype_get(dtype)->name;
+    const nnl_option *option = nnl_option_named(layer->class->options, "dtype", &position);
+    layer->dtype = dtype;
+    if (!option) return;
+    layer->option[position].i = nnl_choice_position(option->choices, name, strlen(name));
+    layer->option[position].given = true;
 }
 
 nnl_status nnl_layer_setup(nnl_context *ctx, nnl_layer *layer) {
@@ -233,6 +250,6 @@ nnl_status nnl_layer_to(nnl_context *ctx, nnl_layer *layer, nnl_dtype dtype) {
         if (status == NNL_OK && fresh[k]) layer->tensor[k] = fresh[k];
         nnl_tensor_release(gone);
     }
-    if (status == NNL_OK) layer->dtype = dtype;
+    if (status == NNL_OK) note_dtype(layer, dtype);
     return status;
 }

@@ -19,6 +19,10 @@ nnl_optimizer *nnl_optimizer_new(nnl_context *ctx, const nnl_optimizer_class *cl
     nnl_optimizer *optimizer = nnl_alloc(&ctx->allocator, sizeof *optimizer);
     if (!optimizer) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for an optimizer");
     *optimizer = (nnl_optimizer){.refs = 1, .class = class, .ctx = ctx};
+    const nnl_option *option = class->options;
+    for (int k = 0; k < NNL_MAX_OPTIONS && option[k].type != NNL_OPTION_END; k++) {
+        nnl_option_default(&option[k], &optimizer->defaults[k]);
+    }
     nnl_context_retain(ctx);
     return optimizer;
 }
@@ -57,10 +61,7 @@ nnl_param_group *nnl_optimizer_group(nnl_context *ctx, nnl_optimizer *optimizer)
     optimizer->groups = groups;
     nnl_param_group *group = &optimizer->groups[optimizer->count++];
     *group = (nnl_param_group){.count = 0};
-    const nnl_option *option = optimizer->class->options;
-    for (int k = 0; k < NNL_MAX_OPTIONS && option[k].type != NNL_OPTION_END; k++) {
-        nnl_option_default(&option[k], &group->option[k]);
-    }
+    memcpy(group->option, optimizer->defaults, sizeof group->option);
     return group;
 }
 
@@ -149,6 +150,14 @@ nnl_status nnl_optimizer_load(nnl_context *ctx, nnl_param_state *p, int slot, co
     nnl_tensor_release(p->state[slot]);
     p->state[slot] = copy;
     return NNL_OK;
+}
+
+void nnl_optimizer_forget(nnl_param_state *p) {
+    for (int k = 0; k < NNL_MAX_STATE; k++) {
+        nnl_tensor_release(p->state[k]);
+        p->state[k] = NULL;
+    }
+    p->steps = 0;
 }
 
 // ---- stepping

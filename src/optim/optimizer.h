@@ -40,6 +40,7 @@ typedef struct nnl_optimizer {
     uint32_t refs;
     const nnl_optimizer_class *class;
     nnl_context *ctx;
+    nnl_option_value defaults[NNL_MAX_OPTIONS]; // of groups that say nothing else
     nnl_param_group *groups;
     size_t count;
 } nnl_optimizer;
@@ -50,7 +51,7 @@ extern const nnl_optimizer_class *const nnl_optimizer_classes[];
 nnl_optimizer *nnl_optimizer_new(nnl_context *ctx, const nnl_optimizer_class *class);
 void nnl_optimizer_release(nnl_optimizer *optimizer);
 
-// An empty group with the options at their defaults; borrowed, valid until the next is added. Set the
+// An empty group with the optimizer's defaults as options; borrowed, valid until the next is added. Set the
 // options, then add parameters.
 nnl_param_group *nnl_optimizer_group(nnl_context *ctx, nnl_optimizer *optimizer);
 
@@ -68,6 +69,9 @@ nnl_status nnl_optimizer_add(nnl_context *ctx, nnl_optimizer *optimizer, nnl_par
 // Puts values into the state of a parameter: contiguous, in the compute dtype. The shape must be the
 // parameter's.
 nnl_status nnl_optimizer_load(nnl_context *ctx, nnl_param_state *p, int slot, const nnl_tensor *values);
+
+// Back to the state before the first step.
+void nnl_optimizer_forget(nnl_param_state *p);
 
 // One update of every parameter that has a gradient.
 nnl_status nnl_optimizer_step(nnl_context *ctx, nnl_optimizer *optimizer);

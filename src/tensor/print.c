@@ -1,69 +1,120 @@
-// print.c: tensors as text. A first walk over the elements that will be shown finds a format in which all of
-// them have one width, a second one writes them.
+// print.c: tensors as text. A first walk over the elements that will be shown finds a notation that suits
+// them all, a second one the width of the widest, and a third writes them.
 #include "tensor/print.h"
+
+#include "base/decimal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define NUMBER_TEXT 48
+#define NUMBER_TEXT 384 // the largest double in full, with its point and digits behind
+#define PIECE 512
 
-typedef struct style {
-    bool whole, scientific, integer;
-    int precision, width;
-} style;
+typedef enum notation { INTEGERS, WHOLE, FIXED, SCIENTIFIC } notation;
 
 typedef struct printer {
     const nnl_tensor *t;
     const nnl_print_options *options;
     void (*write)(void *arg, const char *text, size_t length);
     void *arg;
-    style style;
     bool summarised;
+    notation notation;
+    int width; // of an element
+
     double largest, smallest; // finite magnitudes above 0
     bool fraction;            // some finite element is no whole number
+
+    char piece[PIECE]; // text not yet handed on
+    size_t used;
 } printer;
 
 nnl_print_options nnl_print_defaults(void) {
-    return (nnl_print_options){.precision = 4, .threshold = 1000, .edge_items = 3, .suffix = ""};
+    return (nnl_print_options){
+        .precision = 4, .threshold = 1000, .edge_items = 3, .line_width = 80, .suffix = ""};
 }
 
-static void put(const printer *p, const char *text) { p->write(p->arg, text, strlen(text)); }
+// ---- text
 
-static int number_text(const printer *p, nnl_number value, char *text) {
-    const style *s = &p->style;
-    if (p->t->dtype == NNL_BOOL) return snprintf(text, NUMBER_TEXT, "%s", value.i ? "true" : "false");
-    if (s->integer) return snprintf(text, NUMBER_TEXT, "%lld", (long long)value.i);
-    if (isnan(value.d)) return snprintf(text, NUMBER_TEXT, "nan");
-    if (isinf(value.d)) return snprintf(text, NUMBER_TEXT, value.d > 0 ? "inf" : "-inf");
-    if (s->scientific) return snprintf(text, NUMBER_TEXT, "%.*e", s->precision, value.d);
-    if (s->whole) return snprintf(text, NUMBER_TEXT, "%.0f.", value.d);
-    return snprintf(text, NUMBER_TEXT, "%.*f", s->precision, value.d);
+static void flush(printer *p) {
+    if (p->used > 0) p->write(p->arg, p->piece, p->used);
+    p->used = 0;
+}
+
+static void put(printer *p, const char *text, size_t length) {
+    if (length > PIECE - p->used) flush(p);
+    memcpy(p->piece + p->used, text, length);
+    p->used += length;
+}
+
+static void put_repeated(printer *p, char c, int64_t times) {
+    for (int64_t i = 0; i < times; i++) put(p, &c, 1);
+}
+
+static void put_text(printer *p, const char *text) {
+    for (; *text; text++) put(p, text, 1);
+}
+
+static int float_text(const printer *p, double value, char *text) {
+    if (isnan(value)) return snprintf(text, NUMBER_TEXT, "nan");
+    if (isinf(value)) return snprintf(text, NUMBER_TEXT, value > 0 ? "inf" : "-inf");
+    int precision = p->options->precision;
+    if (p->notation == SCIENTIFIC)
+        snprintf(text, NUMBER_TEXT, "%.*e", precision, value);
+    else if (p->notation == WHOLE)
+        snprintf(text, NUMBER_TEXT, "%.0f.", value);
+    else
+        snprintf(text, NUMBER_TEXT, "%.*f", precision, value);
+    return (int)nnl_decimal_point(text);
+}
+
+static int element_text(const printer *p, nnl_number value, char *text) {
+    if (p->t->dtype == NNL_BOOL) return snprintf(text, NUMBER_TEXT, value.i ? "true" : "false");
+    if (p->notation == INTEGERS) return snprintf(text, NUMBER_TEXT, "%lld", (long long)value.i);
+    return float_text(p, value.d, text);
 }
 
 // ---- the elements that are shown
 
-typedef void visit_fn(printer *p, nnl_number value);
-
-static bool is_hidden(const printer *p, int64_t i, int64_t size) {
-    int64_t edge = p->options->edge_items;
-    return p->summarised && size > 2 * edge && i >= edge && i < size - edge;
+static nnl_number element_at(const nnl_tensor *t, int64_t offset) {
+    return nnl_element_read(t->dtype, t->storage->data + offset * (int64_t)nnl_dtype_size(t->dtype));
 }
 
-static void visit(printer *p, int dim, int64_t offset, visit_fn *fn) {
+// Whether the dimension is shown by its ends alone.
+static bool has_gap(const printer *p, int64_t size) {
+    return p->summarised && size > 2 * p->options->edge_items;
+}
+
+// The index to show after `i`.
+static int64_t next_shown(const printer *p, int64_t i, int64_t size) {
+    bool at_gap = has_gap(p, size) && i + 1 == p->options->edge_items;
+    return at_gap ? size - p->options->edge_items : i + 1;
+}
+
+static bool is_after_gap(const printer *p, int64_t i, int64_t size) {
+    return has_gap(p, size) && i == size - p->options->edge_items;
+}
+
+typedef void visit_fn(printer *p, nnl_number value);
+
+static void visit_from(printer *p, int dim, int64_t offset, visit_fn *fn) {
     const nnl_tensor *t = p->t;
     if (dim == t->shape.ndim) {
-        fn(p, nnl_element_read(t->dtype, t->storage->data + (size_t)offset * nnl_dtype_size(t->dtype)));
+        fn(p, element_at(t, offset));
         return;
     }
-    for (int64_t i = 0; i < t->shape.size[dim]; i++) {
-        if (!is_hidden(p, i, t->shape.size[dim])) visit(p, dim + 1, offset + i * t->stride[dim], fn);
-    }
+    int64_t size = t->shape.size[dim];
+    for (int64_t i = 0; i < size; i = next_shown(p, i, size))
+        visit_from(p, dim + 1, offset + i * t->stride[dim], fn);
+}
+
+static void visit(printer *p, visit_fn *fn) {
+    if (nnl_tensor_numel(p->t) > 0) visit_from(p, 0, p->t->offset, fn);
 }
 
 static void measure_magnitude(printer *p, nnl_number value) {
     double size = fabs(value.d);
-    if (!isfinite(value.d)) return;
+    if (!isfinite(size)) return;
     p->fraction = p->fraction || size != floor(size);
     if (size > p->largest) p->largest = size;
     if (size > 0 && size < p->smallest) p->smallest = size;
@@ -71,107 +122,113 @@ static void measure_magnitude(printer *p, nnl_number value) {
 
 static void measure_width(printer *p, nnl_number value) {
     char text[NUMBER_TEXT];
-    int width = number_text(p, value, text);
-    if (width > p->style.width) p->style.width = width;
+    int width = element_text(p, value, text);
+    if (width > p->width) p->width = width;
 }
 
-// Scientific where the magnitudes are too far apart, or too large or small, for fixed digits to show them.
-static void choose_style(printer *p) {
-    p->largest = 0;
+static notation float_notation(printer *p) {
     p->smallest = INFINITY;
-    p->style = (style){.integer = !nnl_dtype_is_float(p->t->dtype), .precision = p->options->precision};
-    if (!p->style.integer) {
-        visit(p, 0, p->t->offset, measure_magnitude);
-        bool any = p->largest > 0;
-        p->style.whole = !p->fraction;
-        bool apart = any && p->largest / p->smallest > 1000;
-        p->style.scientific = any && (p->largest > 1e8 || (p->fraction && (p->smallest < 1e-4 || apart)));
-    }
-    visit(p, 0, p->t->offset, measure_width);
+    visit(p, measure_magnitude);
+    if (p->options->notation == NNL_NOTATION_SCIENTIFIC) return SCIENTIFIC;
+    bool too_large = p->largest >= 1e8;
+    bool too_small = p->fraction && p->smallest < pow(10, -p->options->precision);
+    if (p->options->notation == NNL_NOTATION_AUTO && (too_large || too_small)) return SCIENTIFIC;
+    return p->fraction ? FIXED : WHOLE;
 }
 
 // ---- writing
 
-static void write_number(printer *p, int64_t offset) {
-    char text[NUMBER_TEXT], padded[2 * NUMBER_TEXT];
-    const nnl_tensor *t = p->t;
-    number_text(p, nnl_element_read(t->dtype, t->storage->data + (size_t)offset * nnl_dtype_size(t->dtype)),
-                text);
-    snprintf(padded, sizeof padded, "%*s", p->style.width, text);
-    put(p, padded);
+static void write_element(printer *p, int64_t offset) {
+    char text[NUMBER_TEXT];
+    int length = element_text(p, element_at(p->t, offset), text);
+    put_repeated(p, ' ', p->width - length);
+    put(p, text, (size_t)length);
 }
 
-static void write_indent(const printer *p, int depth, int lines) {
-    for (int i = 0; i < lines; i++) put(p, "\n");
-    for (int i = 0; i < depth; i++) put(p, " ");
+static void write_indent(printer *p, int lines, int depth) {
+    put_repeated(p, '\n', lines);
+    put_repeated(p, ' ', depth);
 }
 
-// Rows wrap at about 80 columns.
-static int items_per_line(const printer *p, int depth) {
-    int room = (80 - depth) / (p->style.width + 2);
+static int64_t items_per_line(const printer *p, int depth) {
+    int64_t room = (p->options->line_width - depth) / (p->width + 2);
     return room > 0 ? room : 1;
 }
 
-static void write_row(printer *p, int64_t offset, int64_t size, int64_t stride, int depth) {
-    int per_line = items_per_line(p, depth), shown = 0;
-    bool skipped = false;
-    for (int64_t i = 0; i < size; i++) {
-        if (is_hidden(p, i, size)) {
-            if (!skipped) put(p, ", ...");
-            skipped = true;
-            continue;
+// The elements of the last dimension; they wrap within the bracket.
+static void write_row(printer *p, int64_t offset, int depth) {
+    int dim = p->t->shape.ndim - 1;
+    int64_t size = p->t->shape.size[dim], stride = p->t->stride[dim];
+    int64_t per_line = items_per_line(p, depth), shown = 0;
+    for (int64_t i = 0; i < size; i = next_shown(p, i, size)) {
+        if (is_after_gap(p, i, size)) {
+            put_text(p, ", ...");
+            shown++;
         }
-        if (i > 0) put(p, ",");
-        if (shown > 0 && shown % per_line == 0) {
-            write_indent(p, depth, 1);
-        } else if (i > 0) {
-            put(p, " ");
-        }
-        write_number(p, offset + i * stride);
+        if (shown > 0) put_text(p, ",");
+        if (shown > 0 && shown % per_line == 0)
+            write_indent(p, 1, depth);
+        else if (shown > 0)
+            put_text(p, " ");
+        write_element(p, offset + i * stride);
         shown++;
     }
 }
 
+// The sub-tensors of a dimension, with empty lines between those that are no rows.
 static void write_dim(printer *p, int dim, int64_t offset, int depth) {
     const nnl_tensor *t = p->t;
+    put_text(p, "[");
+    if (dim == t->shape.ndim - 1) {
+        write_row(p, offset, depth + 1);
+        put_text(p, "]");
+        return;
+    }
     int64_t size = t->shape.size[dim];
-    bool last = dim == t->shape.ndim - 1, skipped = false;
-    put(p, "[");
-    if (last) write_row(p, offset, size, t->stride[dim], depth + 1);
-    for (int64_t i = 0; !last && i < size; i++) {
-        if (is_hidden(p, i, size)) {
-            if (!skipped) put(p, ",");
-            if (!skipped) write_indent(p, depth + 1, 1);
-            if (!skipped) put(p, "...");
-            skipped = true;
-            continue;
+    int lines = t->shape.ndim - dim - 1;
+    for (int64_t i = 0; i < size; i = next_shown(p, i, size)) {
+        if (i > 0) {
+            put_text(p, ",");
+            write_indent(p, lines, depth + 1);
         }
-        if (i > 0) put(p, ",");
-        if (i > 0) write_indent(p, depth + 1, t->shape.ndim - dim - 1);
+        if (is_after_gap(p, i, size)) {
+            put_text(p, "...,");
+            write_indent(p, lines, depth + 1);
+        }
         write_dim(p, dim + 1, offset + i * t->stride[dim], depth + 1);
     }
-    put(p, "]");
+    put_text(p, "]");
+}
+
+static void write_elements(printer *p) {
+    const nnl_tensor *t = p->t;
+    int depth = (int)strlen("tensor(");
+    if (nnl_tensor_numel(t) == 0)
+        put_text(p, "[]");
+    else if (t->shape.ndim == 0)
+        write_element(p, t->offset);
+    else
+        write_dim(p, 0, t->offset, depth);
 }
 
 nnl_status nnl_tensor_format(nnl_context *ctx, const nnl_tensor *t, const nnl_print_options *options,
                              void (*write)(void *arg, const char *text, size_t length), void *arg) {
     char shape[NNL_SHAPE_TEXT];
     printer p = {.t = t, .options = options, .write = write, .arg = arg};
-    (void)ctx;
+    if (options->precision < 0 || options->precision > NNL_PRINT_PRECISION || options->edge_items < 1)
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "print options: precision 0 to %d, edge items from 1 on",
+                        NNL_PRINT_PRECISION);
     p.summarised = nnl_tensor_numel(t) > options->threshold;
-    choose_style(&p);
-    put(&p, "tensor(");
-    if (t->shape.ndim == 0) {
-        p.style.width = 0;
-        write_number(&p, t->offset);
-    } else {
-        write_dim(&p, 0, t->offset, 7);
-    }
-    put(&p, ", shape ");
-    put(&p, nnl_shape_text(&t->shape, shape));
-    put(&p, ", ");
-    put(&p, nnl_dtype_get(t->dtype)->name);
-    put(&p, options->suffix);
-    put(&p, ")");
+    p.notation = nnl_dtype_is_float(t->dtype) ? float_notation(&p) : INTEGERS;
+    visit(&p, measure_width);
+    put_text(&p, "tensor(");
+    write_elements(&p);
+    put_text(&p, ", shape ");
+    put_text(&p, nnl_shape_text(&t->shape, shape));
+    put_text(&p, ", ");
+    put_text(&p, nnl_dtype_get(t->dtype)->name);
+    put_text(&p, options->suffix);
+    put_text(&p, ")");
+    flush(&p);
     return NNL_OK;
 }

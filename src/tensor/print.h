@@ -4,16 +4,23 @@
 
 #include "tensor/tensor.h"
 
+#define NNL_PRINT_PRECISION 16 // digits behind the point, at most
+
+// How floats are written: scientific only where fixed digits cannot show them, or always, or never.
+typedef enum nnl_notation { NNL_NOTATION_AUTO, NNL_NOTATION_SCIENTIFIC, NNL_NOTATION_FIXED } nnl_notation;
+
 typedef struct nnl_print_options {
-    int precision;      // digits after the point
+    int precision;      // digits behind the point, 0 to NNL_PRINT_PRECISION
     int64_t threshold;  // more elements than this are summarised
-    int edge_items;     // shown at each end of a summarised dimension
+    int64_t edge_items; // shown at each end of a summarised dimension
+    int64_t line_width; // where rows wrap
+    nnl_notation notation;
     const char *suffix; // after shape and dtype, such as ", requires_grad"
 } nnl_print_options;
 
 nnl_print_options nnl_print_defaults(void);
 
-// Hands the text on in pieces.
+// Hands the text on in pieces. `write` may jump out: nothing is held meanwhile.
 nnl_status nnl_tensor_format(nnl_context *ctx, const nnl_tensor *t, const nnl_print_options *options,
                              void (*write)(void *arg, const char *text, size_t length), void *arg);
 

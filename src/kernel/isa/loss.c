@@ -54,8 +54,8 @@ NNL_INLINE void sum_f64(size_t n, double *out, const double *x, const double *t,
 
 NNL_INLINE void grad_f32(size_t n, float *dx, const float *dout, size_t step, const float *x, const float *t,
                          const double *p, value_f32 *f) {
-    const float one = dout[0];
     if (step == 0) {
+        const float one = dout[0];
         NNL_INDEPENDENT for (size_t i = 0; i < n; i++) dx[i] = one * f(x[i], t[i], p);
     } else {
         NNL_INDEPENDENT for (size_t i = 0; i < n; i++) dx[i] = dout[i] * f(x[i], t[i], p);

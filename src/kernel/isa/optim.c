@@ -1,183 +1,247 @@
-// optim.c: the arithmetic of the update rules, in PyTorch's order of operations. The equations and their
-// sources stand with the optimizers in optim/. Every choice that an option makes is taken outside the loops.
+// optim.c: the update rules, each one pass over a parameter and its state. Options that change the arithmetic
+// are constants of an inlined loop, so that no loop has a branch. The order of operations is PyTorch 1.13's.
 #include "kernel/isa/isa.h"
 #include "kernel/vmath.h"
 
-// The gradient with its sign for maximizing, and weight decay added.
-NNL_INLINE float effective_f32(float g, float p, float sign, float decay) { return sign * g + decay * p; }
-NNL_INLINE double effective_f64(double g, double p, double sign, double decay) {
-    return sign * g + decay * p;
+// SGD with momentum (Sutskever et al. 2013, as PyTorch has it): buffer = momentum * buffer + (1 - dampening)
+// * g.
+typedef struct sgd_f32 {
+    float lr, momentum, fresh, decay, sign;
+} sgd_f32;
+
+NNL_INLINE sgd_f32 sgd_numbers_f32(const nnl_sgd_step *s) {
+    return (sgd_f32){(float)s->lr, (float)s->momentum, (float)(1 - s->dampening), (float)s->weight_decay,
+                     s->maximize ? -1 : 1};
 }
 
-// ---- SGD ----
-
-NNL_INLINE void sgd_plain_f32(size_t n, float *p, const float *g, const nnl_sgd_step *s) {
-    const float lr = (float)s->lr, decay = (float)s->weight_decay, sign = s->maximize ? -1.0f : 1.0f;
-    NNL_INDEPENDENT for (size_t i = 0; i < n; i++) p[i] -= lr * effective_f32(g[i], p[i], sign, decay);
+NNL_INLINE void sgd_plain_f32(size_t n, float *p, const float *g, sgd_f32 s) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) p[i] -= s.lr * (s.sign * g[i] + s.decay * p[i]);
 }
 
-// buffer = momentum * buffer + (1 - dampening) * gradient; Nesterov steps along gradient + momentum * buffer.
-NNL_INLINE void sgd_momentum_f32(size_t n, float *p, const float *g, float *buffer, const nnl_sgd_step *s) {
-    const float lr = (float)s->lr, decay = (float)s->weight_decay, sign = s->maximize ? -1.0f : 1.0f;
-    const float keep = s->first ? 0.0f : (float)s->momentum,
-                take = s->first ? 1.0f : (float)(1 - s->dampening);
-    const float ahead = s->nesterov ? (float)s->momentum : 1.0f, along = s->nesterov ? 1.0f : 0.0f;
-    NNL_INDEPENDENT for (size_t i = 0; i < n; i++) {
-        float d = effective_f32(g[i], p[i], sign, decay);
-        float b = keep * buffer[i] + take * d;
-        buffer[i] = b;
-        p[i] -= lr * (along * d + ahead * b);
-    }
-}
-
-static void sgd_f32(size_t n, void *p, const void *g, void *buffer, const nnl_sgd_step *s) {
-    if (buffer) {
-        sgd_momentum_f32(n, p, g, buffer, s);
-    } else {
-        sgd_plain_f32(n, p, g, s);
-    }
-}
-
-static void sgd_f64(size_t n, void *param, const void *grad, void *state, const nnl_sgd_step *s) {
-    double *p = param, *buffer = state, sign = s->maximize ? -1 : 1;
-    const double *g = grad;
-    double keep = s->first ? 0 : s->momentum, take = s->first ? 1 : 1 - s->dampening;
+NNL_INLINE void sgd_momentum_f32(size_t n, float *p, const float *g, float *buffer, sgd_f32 s, bool first,
+                                 bool nesterov) {
+    NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) {
-        double d = effective_f64(g[i], p[i], sign, s->weight_decay), b = d;
-        if (buffer) buffer[i] = b = keep * buffer[i] + take * d;
-        p[i] -= s->lr * (buffer && s->nesterov ? d + s->momentum * b : b);
+        float d = s.sign * g[i] + s.decay * p[i];
+        float b = first ? d : s.momentum * buffer[i] + s.fresh * d;
+        buffer[i] = b;
+        p[i] -= s.lr * (nesterov ? d + s.momentum * b : b);
     }
 }
 
-// ---- Adam, AdamW ----
+static void sgd_step_f32(size_t n, void *p, const void *g, void *buffer, const nnl_sgd_step *step) {
+    const sgd_f32 s = sgd_numbers_f32(step);
+    if (!buffer || step->momentum == 0)
+        sgd_plain_f32(n, p, g, s);
+    else if (step->first && step->nesterov)
+        sgd_momentum_f32(n, p, g, buffer, s, true, true);
+    else if (step->first)
+        sgd_momentum_f32(n, p, g, buffer, s, true, false);
+    else if (step->nesterov)
+        sgd_momentum_f32(n, p, g, buffer, s, false, true);
+    else
+        sgd_momentum_f32(n, p, g, buffer, s, false, false);
+}
 
+// Adam (Kingma and Ba 2014), AdamW (Loshchilov and Hutter 2017: decay applied to p itself), and AMSGrad
+// (Reddi et al. 2018). Of the two decays one is always 0, which changes nothing.
 typedef struct adam_f32 {
-    float step, beta1, beta2, eps, root2, decay, shrink, sign;
+    float rate, keep, decay, beta1, fresh1, beta2, fresh2, root2, eps, sign;
 } adam_f32;
 
-static adam_f32 adam_constants(const nnl_adam_step *s) {
-    return (adam_f32){.step = (float)(s->lr / s->correction1),
-                      .beta1 = (float)s->beta1,
-                      .beta2 = (float)s->beta2,
-                      .eps = (float)s->eps,
-                      .root2 = (float)(1 / v_sqrt(s->correction2)),
-                      .decay = s->decoupled ? 0.0f : (float)s->weight_decay,
-                      .shrink = s->decoupled ? (float)(1 - s->lr * s->weight_decay) : 1.0f,
-                      .sign = s->maximize ? -1.0f : 1.0f};
+NNL_INLINE adam_f32 adam_numbers_f32(const nnl_adam_step *s) {
+    return (adam_f32){
+        .rate = (float)(s->lr / s->correction1),
+        .keep = (float)(s->decoupled ? 1 - s->lr * s->weight_decay : 1),
+        .decay = (float)(s->decoupled ? 0 : s->weight_decay),
+        .beta1 = (float)s->beta1,
+        .fresh1 = (float)(1 - s->beta1),
+        .beta2 = (float)s->beta2,
+        .fresh2 = (float)(1 - s->beta2),
+        .root2 = (float)sqrt(s->correction2),
+        .eps = (float)s->eps,
+        .sign = s->maximize ? -1 : 1,
+    };
 }
 
-NNL_INLINE float adam_one_f32(float p, float g, float *m, float *v, const adam_f32 *c) {
-    float shrunk = p * c->shrink, d = effective_f32(g, shrunk, c->sign, c->decay);
-    *m = c->beta1 * *m + (1.0f - c->beta1) * d;
-    *v = c->beta2 * *v + (1.0f - c->beta2) * d * d;
-    return shrunk;
-}
-
-NNL_INLINE void adam_plain_f32(size_t n, float *p, const float *g, float *m, float *v, adam_f32 c) {
-    NNL_INDEPENDENT for (size_t i = 0; i < n; i++) {
-        float m_new = m[i], v_new = v[i], shrunk = adam_one_f32(p[i], g[i], &m_new, &v_new, &c);
-        m[i] = m_new;
-        v[i] = v_new;
-        p[i] = shrunk - c.step * m_new / (v_sqrt(v_new) * c.root2 + c.eps);
-    }
-}
-
-NNL_INLINE void adam_max_f32(size_t n, float *p, const float *g, float *m, float *v, float *v_max,
-                             adam_f32 c) {
-    NNL_INDEPENDENT for (size_t i = 0; i < n; i++) {
-        float m_new = m[i], v_new = v[i], shrunk = adam_one_f32(p[i], g[i], &m_new, &v_new, &c);
-        float top = v_max[i] > v_new ? v_max[i] : v_new;
-        m[i] = m_new;
-        v[i] = v_new;
-        v_max[i] = top;
-        p[i] = shrunk - c.step * m_new / (v_sqrt(top) * c.root2 + c.eps);
-    }
-}
-
-static void adam_any_f32(size_t n, void *p, const void *g, void *m, void *v, void *v_max,
-                         const nnl_adam_step *s) {
-    if (v_max) {
-        adam_max_f32(n, p, g, m, v, v_max, adam_constants(s));
-    } else {
-        adam_plain_f32(n, p, g, m, v, adam_constants(s));
-    }
-}
-
-static void adam_any_f64(size_t n, void *param, const void *grad, void *first, void *second, void *largest,
-                         const nnl_adam_step *s) {
-    double *p = param, *m = first, *v = second, *v_max = largest;
-    const double *g = grad;
-    double root2 = v_sqrt(s->correction2), step = s->lr / s->correction1, sign = s->maximize ? -1 : 1;
-    double decay = s->decoupled ? 0 : s->weight_decay,
-           shrink = s->decoupled ? 1 - s->lr * s->weight_decay : 1;
+NNL_INLINE void adam_loop_f32(size_t n, float *p, const float *g, float *m, float *v, float *top, adam_f32 s,
+                              bool amsgrad) {
+    NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) {
-        double shrunk = p[i] * shrink, d = effective_f64(g[i], shrunk, sign, decay);
-        m[i] = s->beta1 * m[i] + (1 - s->beta1) * d;
-        v[i] = s->beta2 * v[i] + (1 - s->beta2) * d * d;
-        if (v_max && v[i] > v_max[i]) v_max[i] = v[i];
-        p[i] = shrunk - step * m[i] / (v_sqrt(v_max ? v_max[i] : v[i]) / root2 + s->eps);
+        float q = s.keep * p[i];
+        float d = s.sign * g[i] + s.decay * q;
+        m[i] = s.beta1 * m[i] + s.fresh1 * d;
+        v[i] = s.beta2 * v[i] + s.fresh2 * d * d;
+        float largest = amsgrad ? v_max(top[i], v[i]) : v[i];
+        if (amsgrad) top[i] = largest;
+        p[i] = q - s.rate * m[i] / (v_sqrt(largest) / s.root2 + s.eps);
     }
 }
 
-// ---- RMSprop ----
-
-NNL_INLINE void rmsprop_plain_f32(size_t n, float *p, const float *g, float *v, const nnl_rmsprop_step *s) {
-    const float lr = (float)s->lr, alpha = (float)s->alpha, eps = (float)s->eps,
-                decay = (float)s->weight_decay;
-    const float sign = s->maximize ? -1.0f : 1.0f;
-    NNL_INDEPENDENT for (size_t i = 0; i < n; i++) {
-        float d = effective_f32(g[i], p[i], sign, decay), v_new = alpha * v[i] + (1.0f - alpha) * d * d;
-        v[i] = v_new;
-        p[i] -= lr * d / (v_sqrt(v_new) + eps);
-    }
+static void adam_step_f32(size_t n, void *p, const void *g, void *m, void *v, void *top,
+                          const nnl_adam_step *step) {
+    const adam_f32 s = adam_numbers_f32(step);
+    if (top)
+        adam_loop_f32(n, p, g, m, v, top, s, true);
+    else
+        adam_loop_f32(n, p, g, m, v, NULL, s, false);
 }
 
-static void rmsprop_full_f32(size_t n, float *p, const float *g, float *v, float *mean, float *buffer,
-                             const nnl_rmsprop_step *s) {
-    const float lr = (float)s->lr, alpha = (float)s->alpha, eps = (float)s->eps,
-                decay = (float)s->weight_decay;
-    const float sign = s->maximize ? -1.0f : 1.0f, momentum = (float)s->momentum;
+// RMSprop (Tieleman and Hinton 2012); centered (Graves 2013): the variance instead of the mean square.
+typedef struct rmsprop_f32 {
+    float lr, alpha, fresh, eps, decay, momentum, sign;
+} rmsprop_f32;
+
+NNL_INLINE rmsprop_f32 rmsprop_numbers_f32(const nnl_rmsprop_step *s) {
+    return (rmsprop_f32){(float)s->lr,           (float)s->alpha,    (float)(1 - s->alpha), (float)s->eps,
+                         (float)s->weight_decay, (float)s->momentum, s->maximize ? -1 : 1};
+}
+
+NNL_INLINE void rmsprop_loop_f32(size_t n, float *p, const float *g, float *v, float *mean, float *buffer,
+                                 rmsprop_f32 s, bool centered, bool momentum) {
+    NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) {
-        float d = effective_f32(g[i], p[i], sign, decay),
-              spread = v[i] = alpha * v[i] + (1.0f - alpha) * d * d;
-        if (mean) {
-            mean[i] = alpha * mean[i] + (1.0f - alpha) * d;
-            spread -= mean[i] * mean[i];
-        }
-        float change = d / (v_sqrt(spread) + eps);
-        if (buffer) buffer[i] = change = momentum * buffer[i] + change;
-        p[i] -= lr * change;
+        float d = s.sign * g[i] + s.decay * p[i];
+        v[i] = s.alpha * v[i] + s.fresh * d * d;
+        if (centered) mean[i] = s.alpha * mean[i] + s.fresh * d;
+        float spread = v_sqrt(centered ? v[i] - mean[i] * mean[i] : v[i]) + s.eps;
+        if (momentum) buffer[i] = s.momentum * buffer[i] + d / spread;
+        p[i] -= momentum ? s.lr * buffer[i] : s.lr * d / spread;
     }
 }
 
-static void rmsprop_f32(size_t n, void *p, const void *g, void *v, void *mean, void *buffer,
-                        const nnl_rmsprop_step *s) {
-    if (mean || buffer) {
-        rmsprop_full_f32(n, p, g, v, mean, buffer, s);
-    } else {
-        rmsprop_plain_f32(n, p, g, v, s);
-    }
+static void rmsprop_step_f32(size_t n, void *p, const void *g, void *v, void *mean, void *buffer,
+                             const nnl_rmsprop_step *step) {
+    const rmsprop_f32 s = rmsprop_numbers_f32(step);
+    if (mean && buffer)
+        rmsprop_loop_f32(n, p, g, v, mean, buffer, s, true, true);
+    else if (mean)
+        rmsprop_loop_f32(n, p, g, v, mean, NULL, s, true, false);
+    else if (buffer)
+        rmsprop_loop_f32(n, p, g, v, NULL, buffer, s, false, true);
+    else
+        rmsprop_loop_f32(n, p, g, v, NULL, NULL, s, false, false);
 }
 
-static void rmsprop_f64(size_t n, void *param, const void *grad, void *second, void *first, void *state,
-                        const nnl_rmsprop_step *s) {
-    double *p = param, *v = second, *mean = first, *buffer = state, sign = s->maximize ? -1 : 1;
-    const double *g = grad;
+// The same in double.
+typedef struct sgd_f64 {
+    double lr, momentum, fresh, decay, sign;
+} sgd_f64;
+
+NNL_INLINE sgd_f64 sgd_numbers_f64(const nnl_sgd_step *s) {
+    return (sgd_f64){s->lr, s->momentum, (1 - s->dampening), s->weight_decay, s->maximize ? -1 : 1};
+}
+
+NNL_INLINE void sgd_plain_f64(size_t n, double *p, const double *g, sgd_f64 s) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) p[i] -= s.lr * (s.sign * g[i] + s.decay * p[i]);
+}
+
+NNL_INLINE void sgd_momentum_f64(size_t n, double *p, const double *g, double *buffer, sgd_f64 s, bool first,
+                                 bool nesterov) {
+    NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) {
-        double d = effective_f64(g[i], p[i], sign, s->weight_decay);
-        double spread = v[i] = s->alpha * v[i] + (1 - s->alpha) * d * d;
-        if (mean) {
-            mean[i] = s->alpha * mean[i] + (1 - s->alpha) * d;
-            spread -= mean[i] * mean[i];
-        }
-        double change = d / (v_sqrt(spread) + s->eps);
-        if (buffer) buffer[i] = change = s->momentum * buffer[i] + change;
-        p[i] -= s->lr * change;
+        double d = s.sign * g[i] + s.decay * p[i];
+        double b = first ? d : s.momentum * buffer[i] + s.fresh * d;
+        buffer[i] = b;
+        p[i] -= s.lr * (nesterov ? d + s.momentum * b : b);
     }
+}
+
+static void sgd_step_f64(size_t n, void *p, const void *g, void *buffer, const nnl_sgd_step *step) {
+    const sgd_f64 s = sgd_numbers_f64(step);
+    if (!buffer || step->momentum == 0)
+        sgd_plain_f64(n, p, g, s);
+    else if (step->first && step->nesterov)
+        sgd_momentum_f64(n, p, g, buffer, s, true, true);
+    else if (step->first)
+        sgd_momentum_f64(n, p, g, buffer, s, true, false);
+    else if (step->nesterov)
+        sgd_momentum_f64(n, p, g, buffer, s, false, true);
+    else
+        sgd_momentum_f64(n, p, g, buffer, s, false, false);
+}
+
+typedef struct adam_f64 {
+    double rate, keep, decay, beta1, fresh1, beta2, fresh2, root2, eps, sign;
+} adam_f64;
+
+NNL_INLINE adam_f64 adam_numbers_f64(const nnl_adam_step *s) {
+    return (adam_f64){
+        .rate = (s->lr / s->correction1),
+        .keep = (s->decoupled ? 1 - s->lr * s->weight_decay : 1),
+        .decay = (s->decoupled ? 0 : s->weight_decay),
+        .beta1 = s->beta1,
+        .fresh1 = (1 - s->beta1),
+        .beta2 = s->beta2,
+        .fresh2 = (1 - s->beta2),
+        .root2 = sqrt(s->correction2),
+        .eps = s->eps,
+        .sign = s->maximize ? -1 : 1,
+    };
+}
+
+NNL_INLINE void adam_loop_f64(size_t n, double *p, const double *g, double *m, double *v, double *top,
+                              adam_f64 s, bool amsgrad) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) {
+        double q = s.keep * p[i];
+        double d = s.sign * g[i] + s.decay * q;
+        m[i] = s.beta1 * m[i] + s.fresh1 * d;
+        v[i] = s.beta2 * v[i] + s.fresh2 * d * d;
+        double largest = amsgrad ? v_max(top[i], v[i]) : v[i];
+        if (amsgrad) top[i] = largest;
+        p[i] = q - s.rate * m[i] / (v_sqrt(largest) / s.root2 + s.eps);
+    }
+}
+
+static void adam_step_f64(size_t n, void *p, const void *g, void *m, void *v, void *top,
+                          const nnl_adam_step *step) {
+    const adam_f64 s = adam_numbers_f64(step);
+    if (top)
+        adam_loop_f64(n, p, g, m, v, top, s, true);
+    else
+        adam_loop_f64(n, p, g, m, v, NULL, s, false);
+}
+
+typedef struct rmsprop_f64 {
+    double lr, alpha, fresh, eps, decay, momentum, sign;
+} rmsprop_f64;
+
+NNL_INLINE rmsprop_f64 rmsprop_numbers_f64(const nnl_rmsprop_step *s) {
+    return (rmsprop_f64){s->lr,           s->alpha,    (1 - s->alpha),      s->eps,
+                         s->weight_decay, s->momentum, s->maximize ? -1 : 1};
+}
+
+NNL_INLINE void rmsprop_loop_f64(size_t n, double *p, const double *g, double *v, double *mean,
+                                 double *buffer, rmsprop_f64 s, bool centered, bool momentum) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) {
+        double d = s.sign * g[i] + s.decay * p[i];
+        v[i] = s.alpha * v[i] + s.fresh * d * d;
+        if (centered) mean[i] = s.alpha * mean[i] + s.fresh * d;
+        double spread = v_sqrt(centered ? v[i] - mean[i] * mean[i] : v[i]) + s.eps;
+        if (momentum) buffer[i] = s.momentum * buffer[i] + d / spread;
+        p[i] -= momentum ? s.lr * buffer[i] : s.lr * d / spread;
+    }
+}
+
+static void rmsprop_step_f64(size_t n, void *p, const void *g, void *v, void *mean, void *buffer,
+                             const nnl_rmsprop_step *step) {
+    const rmsprop_f64 s = rmsprop_numbers_f64(step);
+    if (mean && buffer)
+        rmsprop_loop_f64(n, p, g, v, mean, buffer, s, true, true);
+    else if (mean)
+        rmsprop_loop_f64(n, p, g, v, mean, NULL, s, true, false);
+    else if (buffer)
+        rmsprop_loop_f64(n, p, g, v, NULL, buffer, s, false, true);
+    else
+        rmsprop_loop_f64(n, p, g, v, NULL, NULL, s, false, false);
 }
 
 const nnl_optim_kernels NNL_ISA_NAME(nnl_optim) = {
-    .sgd = {sgd_f32, sgd_f64},
-    .adam = {adam_any_f32, adam_any_f64},
-    .rmsprop = {rmsprop_f32, rmsprop_f64},
+    .sgd = {sgd_step_f32, sgd_step_f64, NULL},
+    .adam = {adam_step_f32, adam_step_f64, NULL},
+    .rmsprop = {rmsprop_step_f32, rmsprop_step_f64, NULL},
 };

@@ -1,0 +1,246 @@
+--- nn.data: reading tables, splitting, batches.
+
+local core = require "nnlua.core"
+local check = require "nnlua.check"
+local compat = require "nnlua.compat"
+
+local data = {}
+
+-- ---- CSV
+
+local csv_options = {
+  header = "boolean", separator = "string", label = "any", dtype = "string", label_dtype = "string",
+}
+
+-- The position of a column given by name or by position, negative from the end.
+local function column(who, given, names, count)
+  if type(given) == "string" then
+    for i, name in ipairs(names or {}) do
+      if name == given then return i end
+    end
+    local known = names and ("; there are: " .. table.concat(names, ", ")) or "; the file has no header"
+    check.fail(who, ("no column %q%s"):format(given, known), 3)
+  end
+  local position = compat.to_integer(given)
+  if position and position < 0 then position = count + 1 + position end
+  if not position or position < 1 or position > count then
+    check.fail(who, ("label: expected a column's name, or a position from 1 to %d, got %s"):format(
+      count, check.kind(given)), 3)
+  end
+  return position
+end
+
+local function columns(who, given, names, count)
+  if type(given) ~= "table" then return { column(who, given, names, count) } end
+  local list = {}
+  for i, each in ipairs(given) do list[i] = column(who, each, names, count) end
+  return list
+end
+
+local function positions_tensor(positions)
+  return core.tensor(positions, { dtype = "int64" })
+end
+
+-- The table without its label columns, and the labels: (N) where there is one column.
+local function take_labels(values, labels)
+  local is_label, rest = {}, {}
+  for _, position in ipairs(labels) do is_label[position] = true end
+  for i = 1, values:size(2) do
+    if not is_label[i] then rest[#rest + 1] = i end
+  end
+  local y = values:index_select(2, positions_tensor(labels))
+  if #labels == 1 then y = y:squeeze(2) end
+  return values:index_select(2, positions_tensor(rest)), y, rest
+end
+
+local function names_at(names, positions)
+  if not names then return nil end
+  local list = {}
+  for i, position in ipairs(positions) do list[i] = names[position] end
+  return list
+end
+
+--- Read a CSV file of numbers.
+-- @param path string
+-- @param options table? header (true where the first line is no numbers), separator (","), dtype ("float32"), label
+-- (a column's name or position, negative from the end, or a list of such), label_dtype (the same as dtype)
+-- @return x (N, columns), the names of its columns; with `label` x, y, names. nil and a message where the file cannot
+-- be read
+function data.csv(path, options)
+  if type(path) ~= "string" then check.expect("nn.data.csv", "path", path, "a string") end
+  options = check.options("nn.data.csv", options, csv_options)
+  local read, message = core.csv(path, {
+    header = options.header, separator = options.separator, dtype = options.dtype,
+  })
+  if not read then return nil, message end
+  local values, names = read.data, read.columns
+  if options.label == nil then return values, names end
+  local labels = columns("nn.data.csv", options.label, names, values:size(2))
+  local x, y, rest = take_labels(values, labels)
+  if options.label_dtype then y = y:to(options.label_dtype) end
+  return x, y, names_at(names, rest)
+end
+
+-- ---- splitting
+
+-- Positions of the rows of each class, in the order of `order`: a list of tensors.
+local function by_class(y, order)
+  local labels, groups = y:index_select(1, order), {}
+  local rest = labels
+  while rest:numel() > 0 do
+    local class = rest:min():item()
+    groups[#groups + 1] = order:masked_select(labels:eq(class))
+    rest = rest:masked_select(rest:gt(class))
+  end
+  return groups
+end
+
+-- The first rows of each group, as many as its share, are for the test.
+local function cut(groups, share)
+  local train, test = {}, {}
+  for _, group in ipairs(groups) do
+    local total = #group
+    local count = math.floor(total * share + 0.5)
+    if count > 0 then test[#test + 1] = group:narrow(1, 1, count) end
+    if count < total then train[#train + 1] = group:narrow(1, count + 1, total - count) end
+  end
+  return train, test
+end
+
+local function join(groups, shuffle)
+  local positions = core.cat(groups, 1)
+  if shuffle then return positions:index_select(1, core.randperm(#positions)) end
+  return (positions:sort(1))
+end
+
+local split_options = { test = "fraction", stratify = "boolean", shuffle = "boolean" }
+
+--- Split samples into those to train with and those to test with.
+-- @param x tensor (N, ...)
+-- @param y tensor (N) or (N, 1)
+-- @param options table? test (0.2: its share), shuffle (true), stratify (false; true: each class in the same shares)
+-- @return x_train, x_test, y_train, y_test
+function data.train_test_split(x, y, options)
+  local who = "nn.data.train_test_split"
+  check.tensor(who, "x", x)
+  check.tensor(who, "y", y)
+  options = check.options(who, options, split_options)
+  if #x ~= #y then check.fail(who, ("x has %d rows, y has %d"):format(#x, #y)) end
+  local shuffle = options.shuffle ~= false
+  local order = shuffle and core.randperm(#x) or core.range(1, #x, { dtype = "int64" })
+  local groups = options.stratify and by_class(y:reshape(-1), order) or { order }
+  local train, test = cut(groups, options.test or 0.2)
+  if #train == 0 or #test == 0 then check.fail(who, ("%d rows leave nothing on one side"):format(#x)) end
+  train, test = join(train, shuffle), join(test, shuffle)
+  return x:index_select(1, train), x:index_select(1, test), y:index_select(1, train), y:index_select(1, test)
+end
+
+-- ---- datasets and loaders
+
+local TensorDataset = {}
+TensorDataset.__index = TensorDataset
+
+function TensorDataset:__len() return #self.tensors[1] end
+
+--- Sample i: one value of each tensor.
+function TensorDataset:get(i)
+  local values = {}
+  for k, tensor in ipairs(self.tensors) do values[k] = tensor:select(1, i) end
+  return compat.unpack(values)
+end
+
+--- The samples at these positions, gathered at once.
+function TensorDataset:get_batch(positions)
+  local values = {}
+  for k, tensor in ipairs(self.tensors) do values[k] = tensor:index_select(1, positions) end
+  return compat.unpack(values)
+end
+
+--- nn.data.TensorDataset(x, y, ...): sample i is row i of each.
+function data.TensorDataset(...)
+  local tensors = { ... }
+  if #tensors == 0 then check.fail("nn.data.TensorDataset", "expected at least one tensor") end
+  for i, tensor in ipairs(tensors) do
+    check.tensor("nn.data.TensorDataset", "argument " .. i, tensor)
+    if #tensor ~= #tensors[1] then
+      check.fail("nn.data.TensorDataset", ("expected %d rows in argument %d, got %d"):format(#tensors[1], i, #tensor))
+    end
+  end
+  return setmetatable({ tensors = tensors }, TensorDataset)
+end
+
+local DataLoader = {}
+DataLoader.__index = DataLoader
+
+local function dataset_length(dataset)
+  local meta = getmetatable(dataset)
+  if type(meta) == "table" and meta.__len then return meta.__len(dataset) end
+  return #dataset
+end
+
+--- The number of batches.
+function DataLoader:__len()
+  local total = dataset_length(self.dataset)
+  local whole = (total - total % self.batch_size) / self.batch_size
+  if not self.drop_last and total % self.batch_size > 0 then whole = whole + 1 end
+  return compat.to_integer(whole)
+end
+
+-- Values of one position in all samples as one tensor.
+local function stack_values(samples, position)
+  local values = {}
+  for i, sample in ipairs(samples) do values[i] = sample[position] end
+  if core.is_tensor(values[1]) then return core.stack(values, 1) end
+  return core.tensor(values, compat.to_integer(values[1]) and { dtype = "int64" } or nil)
+end
+
+local function collate(samples)
+  local batch = {}
+  for position = 1, samples[1].n do batch[position] = stack_values(samples, position) end
+  return compat.unpack(batch)
+end
+
+local function gather(self, positions)
+  local dataset = self.dataset
+  if dataset.get_batch and not self.collate and not self.transform then return dataset:get_batch(positions) end
+  local samples = {}
+  for i, position in ipairs(positions:tolist()) do
+    samples[i] = compat.pack(dataset:get(position))
+    if self.transform then samples[i] = compat.pack(self.transform(compat.unpack(samples[i], 1, samples[i].n))) end
+  end
+  return (self.collate or collate)(samples)
+end
+
+--- for x, y in loader:batches() do
+function DataLoader:batches()
+  local total, size = dataset_length(self.dataset), self.batch_size
+  local order = self.shuffle and core.randperm(total) or core.range(1, total, { dtype = "int64" })
+  local last = self.drop_last and total - total % size or total
+  local start = 1
+  return function()
+    if start > last then return nil end
+    local positions = order:narrow(1, start, math.min(size, last - start + 1))
+    start = start + size
+    return gather(self, positions)
+  end
+end
+
+local loader_options = {
+  batch_size = "count", shuffle = "boolean", drop_last = "boolean", collate = "function", transform = "function",
+}
+
+--- Batches of a dataset: anything with get(i) and a length.
+-- @param options table? batch_size (32), shuffle (false), drop_last (false), transform (function of a sample's values),
+-- collate (function of a list of samples, each a list of values)
+function data.DataLoader(dataset, options)
+  if type(dataset) ~= "table" or type(dataset.get) ~= "function" then
+    check.expect("nn.data.DataLoader", "dataset", dataset, "something with get(i) and a length")
+  end
+  options = check.options("nn.data.DataLoader", options, loader_options)
+  return setmetatable({
+    dataset = dataset, batch_size = compat.to_integer(options.batch_size or 32), shuffle = options.shuffle,
+    drop_last = options.drop_last, collate = options.collate, transform = options.transform,
+  }, DataLoader)
+end
+
+return data

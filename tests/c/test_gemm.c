@@ -1,0 +1,230 @@
+// test_gemm.c: matrix products against plain loops in double, and the promises about threads: the same bits
+// for any number of them, and OpenBLAS's own number as the host left it.
+#define _GNU_SOURCE 1
+#include "check.h"
+#include "kernel/gemm.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+// One product: its shape, how the operands lie, and padding behind each row.
+typedef struct problem {
+    size_t m, n, k;
+    bool a_transposed, b_transposed;
+    size_t padding;
+    double alpha, beta;
+    nnl_compute type;
+} problem;
+
+static nnl_pool *pool;
+
+static void *memory_of(nnl_compute type, size_t count) {
+    return malloc((count + 1) * (type == NNL_IN_FLOAT ? sizeof(float) : sizeof(double)));
+}
+
+static double get(const void *data, nnl_compute type, size_t i) {
+    return type == NNL_IN_FLOAT ? (double)((const float *)data)[i] : ((const double *)data)[i];
+}
+
+static void set(void *data, nnl_compute type, size_t i, double value) {
+    if (type == NNL_IN_FLOAT) {
+        ((float *)data)[i] = (float)value;
+    } else {
+        ((double *)data)[i] = value;
+    }
+}
+
+// Eighths between -2 and 2: products and sums of them are exact, so any order of addition gives the same.
+static void fill(void *data, nnl_compute type, size_t count, uint32_t state) {
+    for (size_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        set(data, type, i, (double)(state >> 27) / 8 - 2);
+    }
+}
+
+static nnl_matrix matrix(const void *data, size_t rows, size_t columns, bool transposed, size_t padding) {
+    return (nnl_matrix){data, (transposed ? rows : columns) + padding, transposed};
+}
+
+static size_t cells(size_t rows, size_t columns, bool transposed, size_t padding) {
+    return transposed ? columns * (rows + padding) : rows * (columns + padding);
+}
+
+static double entry(nnl_matrix x, nnl_compute type, size_t row, size_t column) {
+    return get(x.data, type, x.transposed ? column * x.ld + row : row * x.ld + column);
+}
+
+static double expected(const problem *p, nnl_matrix a, nnl_matrix b, size_t i, size_t j, double before) {
+    double sum = 0;
+    for (size_t l = 0; l < p->k; l++) sum += entry(a, p->type, i, l) * entry(b, p->type, l, j);
+    return p->alpha * sum + (p->beta == 0 ? 0 : p->beta * before);
+}
+
+static void check_problem(const problem *p) {
+    size_t ldc = p->n + p->padding, count = p->m * ldc;
+    size_t in_a = cells(p->m, p->k, p->a_transposed, p->padding);
+    size_t in_b = cells(p->k, p->n, p->b_transposed, p->padding);
+    void *a = memory_of(p->type, in_a), *b = memory_of(p->type, in_b);
+    void *c = memory_of(p->type, count), *before = memory_of(p->type, count);
+    fill(a, p->type, in_a, 1);
+    fill(b, p->type, in_b, 2);
+    fill(before, p->type, count, 3);
+    for (size_t i = 0; i < count; i++) set(c, p->type, i, p->beta == 0 ? NAN : get(before, p->type, i));
+    nnl_matrix left = matrix(a, p->m, p->k, p->a_transposed, p->padding);
+    nnl_matrix right = matrix(b, p->k, p->n, p->b_transposed, p->padding);
+    nnl_gemm(nnl_kernels_best(), pool, p->type, p->m, p->n, p->k, p->alpha, left, right, p->beta, c, ldc);
+    for (size_t i = 0; i < p->m; i++)
+        for (size_t j = 0; j < p->n; j++) {
+            double want = expected(p, left, right, i, j, get(before, p->type, i * ldc + j));
+            double got = get(c, p->type, i * ldc + j);
+            CHECK_MESSAGE(check_is_near(got, want, 1e-6),
+                          "%zux%zux%zu %d%d type %d: [%zu][%zu] is %g, not %g", p->m, p->n, p->k,
+                          p->a_transposed, p->b_transposed, p->type, i, j, got, want);
+        }
+    free(a);
+    free(b);
+    free(c);
+    free(before);
+}
+
+static void check_shape(size_t m, size_t n, size_t k) {
+    for (unsigned bits = 0; bits < 16; bits++) {
+        problem p = {
+            m, n, k, bits & 1, bits & 2, bits & 4 ? 3 : 0, 1, 0, bits & 8 ? NNL_IN_DOUBLE : NNL_IN_FLOAT};
+        check_problem(&p);
+        p.alpha = 0.5;
+        p.beta = 2;
+        check_problem(&p);
+        p.alpha = p.beta = 1;
+        check_problem(&p);
+    }
+}
+
+static void test_small_shapes(void) {
+    check_that("small products of every shape, layout and type are right");
+    const size_t sizes[] = {0, 1, 2, 3, 5, 8, 17};
+    for (size_t m = 0; m < COUNT(sizes); m++)
+        for (size_t n = 0; n < COUNT(sizes); n++)
+            for (size_t k = 0; k < COUNT(sizes); k++) check_shape(sizes[m], sizes[n], sizes[k]);
+}
+
+static void test_shapes(void) {
+    check_that("thin, long and large products, cut into pieces or not, are right");
+    const size_t shapes[][3] = {{32, 128, 30}, {32, 64, 128}, {32, 1, 64},   {128, 30, 32}, {1, 30, 128},
+                                {1, 300, 200}, {300, 1, 200}, {200, 70, 1},  {1, 1, 1000},  {130, 97, 65},
+                                {500, 3, 300}, {3, 500, 300}, {257, 129, 67}};
+    for (size_t i = 0; i < COUNT(shapes); i++) check_shape(shapes[i][0], shapes[i][1], shapes[i][2]);
+}
+
+static void test_padding_untouched(void) {
+    check_that("what lies behind the rows of the result stays as it is");
+    float a[6] = {1, 2, 3, 4, 5, 6}, b[6] = {1, 0, 0, 1, 1, 1}, c[10];
+    for (size_t i = 0; i < 10; i++) c[i] = -7;
+    nnl_gemm(nnl_kernels_best(), pool, NNL_IN_FLOAT, 2, 2, 3, 1, (nnl_matrix){a, 3, false},
+             (nnl_matrix){b, 2, false}, 0, c, 5);
+    CHECK(c[0] == 4 && c[1] == 5 && c[5] == 10 && c[6] == 11);
+    for (size_t i = 2; i < 5; i++) CHECK(c[i] == -7 && c[i + 5] == -7);
+}
+
+static void test_batches(void) {
+    check_that("a batch is its products one by one, and stride 0 repeats a matrix");
+    enum { BATCH = 9, M = 13, N = 11, K = 7 };
+    float a[BATCH * M * K], b[K * N], c[BATCH * M * N], one[M * N];
+    fill(a, NNL_IN_FLOAT, BATCH * M * K, 4);
+    fill(b, NNL_IN_FLOAT, K * N, 5);
+    for (size_t count = 0; count <= BATCH; count += 3) {
+        nnl_gemm_batched(nnl_kernels_best(), pool, NNL_IN_FLOAT, count, M, N, K, 1, (nnl_matrix){a, K, false},
+                         M * K, (nnl_matrix){b, N, false}, 0, 0, c, N, M * N);
+        for (size_t i = 0; i < count; i++) {
+            nnl_gemm(nnl_kernels_best(), pool, NNL_IN_FLOAT, M, N, K, 1,
+                     (nnl_matrix){a + i * M * K, K, false}, (nnl_matrix){b, N, false}, 0, one, N);
+            CHECK(memcmp(one, c + i * M * N, sizeof one) == 0);
+        }
+    }
+}
+
+// Values whose products round, so that another order of addition would show.
+static float *thirds(size_t count) {
+    float *x = malloc(count * sizeof *x);
+    for (size_t i = 0; i < count; i++) x[i] = (float)((i * 37) % 101) / 3 - 15;
+    return x;
+}
+
+static void check_bits(size_t m, size_t n, size_t k) {
+    float *a = thirds(m * k), *b = thirds(k * n), *c[3];
+    for (int threads = 1; threads <= 3; threads++) {
+        nnl_pool *own = nnl_pool_new(threads);
+        c[threads - 1] = malloc(m * n * sizeof(float));
+        nnl_gemm(nnl_kernels_best(), own, NNL_IN_FLOAT, m, n, k, 1, (nnl_matrix){a, k, false},
+                 (nnl_matrix){b, k, true}, 0, c[threads - 1], n);
+        nnl_pool_free(own);
+    }
+    CHECK(memcmp(c[0], c[1], m * n * sizeof(float)) == 0);
+    CHECK(memcmp(c[0], c[2], m * n * sizeof(float)) == 0);
+    for (int i = 0; i < 3; i++) free(c[i]);
+    free(a);
+    free(b);
+}
+
+static void test_bits(void) {
+    check_that("one, two and three threads give the same bits");
+    check_bits(32, 128, 30);
+    check_bits(300, 200, 100);
+    check_bits(1, 1000, 700);
+    check_bits(1000, 1, 700);
+    check_bits(700, 40, 333);
+    check_bits(513, 511, 300);
+}
+
+static void test_host_threads(void) {
+    check_that("OpenBLAS's number of threads is afterwards what it was before");
+    int before = openblas_get_num_threads();
+    openblas_set_num_threads(2);
+    int host = openblas_get_num_threads();
+    check_bits(300, 200, 100);
+    CHECK_INT(openblas_get_num_threads(), host);
+    openblas_set_num_threads(before);
+}
+
+static void test_fork(void) {
+    check_that("the child of a fork multiplies too");
+    check_bits(300, 200, 100);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        problem p = {300, 200, 100, false, false, 0, 1, 0, NNL_IN_FLOAT};
+        check_problem(&p);
+        _exit(check_now.failures_here > 0);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void test_own_process(void) {
+    check_that("a program that owns its process leaves OpenBLAS on one thread");
+    nnl_gemm_own_process();
+    CHECK_INT(openblas_get_num_threads(), 1);
+    check_bits(300, 200, 100);
+    CHECK_INT(openblas_get_num_threads(), 1);
+    CHECK(strlen(nnl_gemm_library()) > 0);
+}
+
+int main(void) {
+    pool = nnl_pool_new(2);
+    test_small_shapes();
+    test_shapes();
+    test_padding_untouched();
+    test_batches();
+    test_bits();
+    test_host_threads();
+    test_fork();
+    test_own_process();
+    nnl_pool_free(pool);
+    return check_end();
+}

@@ -1,0 +1,144 @@
+local nn = require "nnlua"
+
+local function message_of(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  return message
+end
+
+local function parameter(values, options)
+  local p = nn.tensor(values, options):requires_grad_()
+  p.grad = nn.ones_like(p:detach())
+  return p
+end
+
+local NAMES = {"SGD", "Adam", "AdamW", "RMSprop"}
+
+describe("optimizers", function()
+  it("step down the gradient", function()
+    local p = parameter{1, 2}
+    local opt = nn.optim.SGD({p}, {lr = 0.5})
+    opt:step()
+    assert.same({0.5, 1.5}, p:tolist())
+    opt:zero_grad()
+    assert.is_nil(p.grad)
+    opt:step()
+    assert.same({0.5, 1.5}, p:tolist())
+  end)
+
+  it("read and write the rate of the first group and of all", function()
+    local a, b = parameter{1}, parameter{1}
+    local opt = nn.optim.Adam({{params = {a}}, {params = {b}, lr = 0.5}}, {lr = 0.1})
+    assert.equal(0.1, opt.lr)
+    assert.equal(0.5, opt.param_groups[2].lr)
+    opt.param_groups[1].lr = 0.2
+    assert.equal(0.2, opt.lr)
+    opt.lr = 0.3
+    assert.equal(0.3, opt.param_groups[2].lr)
+    assert.equal(1, #opt.param_groups[1].params)
+    assert.equal("Adam(lr = 0.3)", tostring(opt))
+  end)
+
+  it("update views and strided gradients as they update arrays", function()
+    for _, name in ipairs(NAMES) do
+      local plain = parameter{{1, 2, 3}, {4, 5, 6}}
+      local turned = nn.tensor{{1, 4}, {2, 5}, {3, 6}}:t():detach():requires_grad_()
+      plain.grad = nn.tensor{{1, -2, 3}, {-1, 2, -3}}
+      turned.grad = nn.tensor{{1, -1}, {-2, 2}, {3, -3}}:t()
+      local one, other = nn.optim[name]{plain}, nn.optim[name]{turned}
+      for _ = 1, 3 do
+        one:step()
+        other:step()
+      end
+      assert.same(plain:tolist(), turned:tolist(), name)
+    end
+  end)
+
+  it("give large parameters the same bits for any number of threads", function()
+    local before, results = nn.get_num_threads(), {}
+    for _, threads in ipairs{1, 2} do
+      nn.set_num_threads(threads)
+      nn.manual_seed(1)
+      local p = nn.randn(300, 1000):requires_grad_()
+      p.grad = nn.randn(300, 1000)
+      local opt = nn.optim.Adam{p}
+      opt:step()
+      opt:step()
+      results[threads] = p:detach()
+    end
+    nn.set_num_threads(before)
+    assert.is_true(results[1]:equal(results[2]))
+  end)
+
+  it("go on from a saved state as if nothing had happened", function()
+    for _, name in ipairs(NAMES) do
+      local p = parameter{1, 2, 3}
+      local options = name == "SGD" and {momentum = 0.9, dampening = 0.5} or {}
+      local opt = nn.optim[name]({p}, options)
+      opt:step()
+      local saved = p:detach():clone()
+      local again = nn.optim[name]({p})
+      again:load_state_dict(opt:state_dict())
+      again:step()
+      local expected = p:tolist()
+      nn.no_grad(function() p:copy_(saved) end)
+      opt:step()
+      assert.same(expected, p:tolist(), name)
+    end
+  end)
+
+  it("keep their state as plain data", function()
+    local p = parameter{1, 2}
+    local opt = nn.optim.Adam({p}, {lr = 0.1})
+    opt:step()
+    local state = opt:state_dict()
+    assert.equal(1, state.state[1].step)
+    assert.same({2}, state.state[1].exp_avg.shape)
+    assert.same({1}, state.param_groups[1].params)
+    assert.equal(0.1, state.param_groups[1].lr)
+    state.param_groups[1].params = {}
+    assert.matches("as many parameters", message_of(function() opt:load_state_dict(state) end))
+  end)
+
+  it("call a closure with gradients on and return its loss", function()
+    local p = parameter{3}
+    local opt = nn.optim.SGD({p}, {lr = 0.1})
+    local loss = nn.no_grad(function()
+      return opt:step(function()
+        opt:zero_grad()
+        local l = (p * p):sum()
+        l:backward()
+        return l
+      end)
+    end)
+    assert.equal(9, loss:item())
+    assert.is_true(math.abs(p:tolist()[1] - 2.4) < 1e-6)
+    assert.matches("oops", message_of(function() opt:step(function() error("oops") end) end))
+  end)
+
+  it("take further groups, or leave all as it was", function()
+    local a, b = parameter{1}, parameter{1}
+    local opt = nn.optim.SGD({a}, {lr = 1})
+    opt:add_param_group{params = {b}, lr = 0.5}
+    assert.equal(2, #opt.param_groups)
+    assert.matches("given twice", message_of(function() opt:add_param_group{params = {b}} end))
+    assert.equal(2, #opt.param_groups)
+  end)
+
+  it("refuse what they cannot use", function()
+    local p = parameter{1}
+    assert.matches("option 'lr' must be at least 0, got %-1", message_of(nn.optim.Adam, {p}, {lr = -1}))
+    assert.matches("unknown option 'beta'; allowed: lr, betas", message_of(nn.optim.Adam, {p}, {beta = 1}))
+    assert.matches("empty table", message_of(nn.optim.SGD, {}))
+    assert.matches("parameter 1 is no tensor", message_of(nn.optim.SGD, {1}))
+    assert.matches("result of an operation", message_of(nn.optim.SGD, {p * 2}))
+    assert.matches("nesterov", message_of(nn.optim.SGD, {p}, {nesterov = true}))
+  end)
+
+  it("invalidate values that backward would need", function()
+    local p = parameter{2}
+    local y = (p * p):sum()
+    nn.optim.SGD{p}:step()
+    assert.is_false((pcall(y.backward, y)))
+  end)
+end)
