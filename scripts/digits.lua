@@ -4,7 +4,7 @@
 
 local nn = require "nnlua"
 
-local options = {seed = 1, epochs = 30}
+local options = {seed = 1, epochs = 40}
 
 for i = 1, #arg, 2 do
   local name = arg[i]:match("^%-%-(%w+)$")
@@ -20,8 +20,10 @@ local pixels, digits = assert(nn.data.csv(folder .. "data/digits.csv", {label = 
 local x_train, x_test, y_train, y_test = nn.data.train_test_split(pixels / 16, digits + 1, {stratify = true})
 
 local model = nn.Sequential {
+  nn.Dense(256, {activation = "relu"}),
+  nn.Dropout(0.3),
   nn.Dense(128, {activation = "relu"}),
-  nn.Dense(64, {activation = "relu"}),
+  nn.Dropout(0.3),
   nn.Dense(10, {activation = "softmax"}),
 }
 

@@ -10,7 +10,7 @@ local batches = {}
 function batches.tensor(who, what, value)
   if core.is_tensor(value) then return value end
   if type(value) == "table" and not tree.is_node(value) then return core.tensor(value) end
-  check.expect(who, what, value, "a tensor", 3)
+  check.expect(who, what, value, "a tensor")
 end
 
 local function is_loader(value)
@@ -72,11 +72,11 @@ function batches.source(who, x, y, size)
   x = batches.tensor(who, "x", x)
   y = y ~= nil and batches.tensor(who, "y", y) or nil
   if x.ndim == 0 or #x == 0 then
-    check.fail(who, "x: expected at least one row, got " .. check.shape(x.shape), 2)
+    check.fail(who, "x: expected at least one row, got " .. check.shape(x.shape))
   end
   if y and (y.ndim == 0 or #y ~= #x) then
     check.fail(who, ("x and y: expected as many rows in both, got %s and %s"):format(
-      check.shape(x.shape), check.shape(y.shape)), 2)
+      check.shape(x.shape), check.shape(y.shape)))
   end
   local total = #x
   return setmetatable({ x = x, y = y, size = size, total = total, count = math.ceil(total / size) }, Tensors)
@@ -88,7 +88,7 @@ function batches.split(who, x, y, fraction)
   local total = #x
   local first = math.floor(total * (1 - fraction))
   if first < 1 or first == total then
-    check.fail(who, ("validation_split = %g of %d rows leaves nothing on one side"):format(fraction, total), 2)
+    check.fail(who, ("validation_split = %g of %d rows leaves nothing on one side"):format(fraction, total))
   end
   return rows(x, 1, first), rows(y, 1, first), rows(x, first + 1, total - first), rows(y, first + 1, total - first)
 end

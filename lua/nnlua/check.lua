@@ -29,18 +29,31 @@ function check.shape(shape)
   return "(" .. table.concat(sizes, ", ") .. ")"
 end
 
---- Raise an error at the line that called the function `who`.
--- @param level integer? how many functions stand between the script and the caller of this one (default 1)
-function check.fail(who, message, level)
-  error(who .. ": " .. message, (level or 1) + 2)
+-- The level, for error() in our caller, of the nearest function that is no part of nnlua: the script's own line is
+-- what people look for. 0, which is no position, where Lua does not tell.
+local function level_of_script()
+  local getinfo = debug and debug.getinfo
+  if not getinfo then return 0 end
+  local level = 3
+  local info = getinfo(level, "S")
+  while info and (info.what == "C" or info.source:find("^=nnlua%f[.%z]")) do
+    level = level + 1
+    info = getinfo(level, "S")
+  end
+  return info and level - 1 or 0
 end
 
-function check.expect(who, what, value, expected, level)
-  check.fail(who, ("%s: expected %s, got %s"):format(what, expected, check.kind(value)), (level or 1) + 1)
+--- Raise an error about a call of the function `who`, at the line of the script that called into nnlua.
+function check.fail(who, message)
+  error(who .. ": " .. message, level_of_script())
 end
 
-function check.tensor(who, what, value, level)
-  if not core.is_tensor(value) then check.expect(who, what, value, "a tensor", (level or 1) + 1) end
+function check.expect(who, what, value, expected)
+  check.fail(who, ("%s: expected %s, got %s"):format(what, expected, check.kind(value)))
+end
+
+function check.tensor(who, what, value)
+  if not core.is_tensor(value) then check.expect(who, what, value, "a tensor") end
   return value
 end
 
@@ -62,26 +75,25 @@ local words = {
 -- @param options table? what the script gave
 -- @param rules table by option: "any", "count", "whole", "fraction", or a type of Lua
 -- @return the options, never nil
-function check.options(who, options, rules, level)
+function check.options(who, options, rules)
   if options == nil then return {} end
-  level = (level or 1) + 1
-  if type(options) ~= "table" then check.expect(who, "options", options, "a table", level) end
+  if type(options) ~= "table" then check.expect(who, "options", options, "a table") end
   for name, value in pairs(options) do
     local rule = rules[name]
     if not rule then
-      check.fail(who, ("unknown option %q; allowed: %s"):format(tostring(name), sorted_names(rules)), level)
+      check.fail(who, ("unknown option %q; allowed: %s"):format(tostring(name), sorted_names(rules)))
     end
-    if not a_type(value, rule) then check.expect(who, "option " .. name, value, words[rule] or rule, level) end
+    if not a_type(value, rule) then check.expect(who, "option " .. name, value, words[rule] or rule) end
   end
   return options
 end
 
 --- The value of a name in a table of choices; an error that lists them otherwise.
-function check.choice(who, what, name, choices, level)
+function check.choice(who, what, name, choices)
   local value = type(name) == "string" and choices[name]
   if not value then
     local message = ("%s: expected one of %s, got %s"):format(what, sorted_names(choices), check.kind(name))
-    check.fail(who, message, (level or 1) + 1)
+    check.fail(who, message)
   end
   return value
 end

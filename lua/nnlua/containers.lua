@@ -6,12 +6,12 @@ local Module = require "nnlua.module".Module
 
 local containers = {}
 
-local function check_node(who, value, level)
+local function check_node(who, value)
   if tree.is_node(value) then return value end
   if type(value) == "function" then
-    check.fail(who, "expected a layer or module, got function: nn.Lambda(fn) makes a layer of one", (level or 1) + 1)
+    check.fail(who, "expected a layer or module, got function: nn.Lambda(fn) makes a layer of one")
   end
-  check.expect(who, "child", value, "a layer or module", (level or 1) + 1)
+  check.expect(who, "child", value, "a layer or module")
 end
 
 -- ---- children by position: the list part of the instance itself
@@ -20,15 +20,15 @@ local List = Module:extend("ModuleList")
 containers.ModuleList = List
 
 -- {"name", child} or a child.
-local function add(self, who, child, level)
+local function add(self, who, child)
   local name
   if type(child) == "table" and not tree.is_node(child) and type(child[1]) == "string" then
     name, child = child[1], child[2]
   end
-  check_node(who, child, level + 1)
+  check_node(who, child)
   local position = #self + 1
   rawset(self, position, child)
-  if name then self:_name(position, name, level + 1) end
+  if name then self:_name(position, name) end
 end
 
 local function given_list(...)
@@ -39,12 +39,12 @@ end
 
 --- nn.ModuleList{a, b, ...} or nn.ModuleList(a, b, ...): a list of modules, `#list`, `list[i]`.
 function List:init(...)
-  for _, child in ipairs(given_list(...)) do add(self, "nn." .. self.class_name, child, 3) end
+  for _, child in ipairs(given_list(...)) do add(self, "nn." .. self.class_name, child) end
 end
 
 --- Add a layer or module at the end; {"name", layer} gives it a name. Returns the list itself.
 function List:add(child)
-  add(self, self.class_name .. ":add", child, 2)
+  add(self, self.class_name .. ":add", child)
   return self
 end
 
@@ -66,11 +66,11 @@ local function named_metatable(class)
   return meta
 end
 
-function List:_name(position, name, level)
+function List:_name(position, name)
   local positions = rawget(self, "_positions")
   if self[name] ~= nil or name:find("[.]") then
     local reason = name:find("[.]") and "it has a dot" or "it is taken"
-    check.fail("nn." .. self.class_name, ("%q cannot be a child's name: %s"):format(name, reason), level + 1)
+    check.fail("nn." .. self.class_name, ("%q cannot be a child's name: %s"):format(name, reason))
   end
   if not positions then
     positions = {}
@@ -86,9 +86,9 @@ function List:_assign(name, value)
   local positions = rawget(self, "_positions")
   local position = positions and positions[name]
   if type(name) == "number" or position then
-    check_node(self.class_name, value, 3)
+    check_node(self.class_name, value)
     if not position and name ~= #self + 1 then
-      check.fail(self.class_name, ("expected position 1 to %d, got %s"):format(#self + 1, tostring(name)), 3)
+      check.fail(self.class_name, ("expected position 1 to %d, got %s"):format(#self + 1, tostring(name)))
     end
     rawset(self, position or name, value)
   else
@@ -130,7 +130,7 @@ containers.ModuleDict = Dict
 
 function Dict:init(children)
   children = children or {}
-  if type(children) ~= "table" then check.expect("nn.ModuleDict", "children", children, "a table", 2) end
+  if type(children) ~= "table" then check.expect("nn.ModuleDict", "children", children, "a table") end
   for _, pair in ipairs(children) do self[pair[1]] = pair[2] end
   local names = {}
   for name in pairs(children) do
@@ -142,9 +142,9 @@ end
 
 function Dict:_assign(name, value)
   if Dict[name] ~= nil then
-    check.fail("nn.ModuleDict", ("%q cannot be a child's name: it is a method"):format(tostring(name)), 3)
+    check.fail("nn.ModuleDict", ("%q cannot be a child's name: it is a method"):format(tostring(name)))
   end
-  if value ~= nil then check_node("nn.ModuleDict", value, 3) end
+  if value ~= nil then check_node("nn.ModuleDict", value) end
   Module._assign(self, name, value)
 end
 
@@ -158,7 +158,7 @@ local Residual = Module:extend("Residual")
 containers.Residual = Residual
 
 function Residual:init(inner)
-  self.inner = check_node("nn.Residual", inner, 3)
+  self.inner = check_node("nn.Residual", inner)
 end
 
 function Residual:forward(x, ...)
@@ -170,7 +170,7 @@ local Lambda = Module:extend("Lambda")
 containers.Lambda = Lambda
 
 function Lambda:init(fn)
-  if type(fn) ~= "function" then check.expect("nn.Lambda", "argument", fn, "a function", 3) end
+  if type(fn) ~= "function" then check.expect("nn.Lambda", "argument", fn, "a function") end
   self.fn = fn
 end
 

@@ -9,7 +9,8 @@ local data = {}
 -- ---- CSV
 
 local csv_options = {
-  header = "boolean", separator = "string", label = "any", dtype = "string", label_dtype = "string",
+  header = "boolean", separator = "string", comment = "string", skip = "whole", dtype = "string", columns = "any",
+  classes = "any", missing = "any", label = "any", label_dtype = "string",
 }
 
 -- The position of a column given by name or by position, negative from the end.
@@ -19,13 +20,13 @@ local function column(who, given, names, count)
       if name == given then return i end
     end
     local known = names and ("; there are: " .. table.concat(names, ", ")) or "; the file has no header"
-    check.fail(who, ("no column %q%s"):format(given, known), 3)
+    check.fail(who, ("no column %q%s"):format(given, known))
   end
   local position = compat.to_integer(given)
   if position and position < 0 then position = count + 1 + position end
   if not position or position < 1 or position > count then
     check.fail(who, ("label: expected a column's name, or a position from 1 to %d, got %s"):format(
-      count, check.kind(given)), 3)
+      count, check.kind(given)))
   end
   return position
 end
@@ -54,31 +55,42 @@ local function take_labels(values, labels)
 end
 
 local function names_at(names, positions)
-  if not names then return nil end
   local list = {}
   for i, position in ipairs(positions) do list[i] = names[position] end
   return list
 end
 
---- Read a CSV file of numbers.
+-- Labels of classes are whole numbers from 1, whatever the type of the table.
+local function label_type(options, read, labels)
+  if options.label_dtype then return options.label_dtype end
+  if #labels == 1 and read.classes[read.columns[labels[1]]] then return "int64" end
+  return options.dtype or "float32"
+end
+
+--- Read a CSV file. A column whose values are no numbers holds classes: it becomes labels from 1, in the order of
+-- their names.
 -- @param path string
--- @param options table? header (true where the first line is no numbers), separator (","), dtype ("float32"), label
--- (a column's name or position, negative from the end, or a list of such), label_dtype (the same as dtype)
--- @return x (N, columns), the names of its columns; with `label` x, y, names. nil and a message where the file cannot
--- be read
+-- @param options table? label (a column's name or position, negative from the end, or a list of such), dtype
+-- ("float32"), label_dtype (the same; "int64" where the label is a class), header (found out; true or false), separator
+-- (","), columns (only these, in this order), classes (columns of classes that look like numbers), missing (texts that
+-- stand for no value, which becomes NaN), skip (lines to leave out before all others), comment (a character)
+-- @return x (N, columns) and info; with `label` x, y and info: a table with `columns` (the names of x's columns) and
+-- `classes` (lists of names by column). nil and a message where the file cannot be read
 function data.csv(path, options)
   if type(path) ~= "string" then check.expect("nn.data.csv", "path", path, "a string") end
   options = check.options("nn.data.csv", options, csv_options)
-  local read, message = core.csv(path, {
-    header = options.header, separator = options.separator, dtype = options.dtype,
-  })
+  local for_core = {}
+  for name, value in pairs(options) do
+    if name ~= "label" and name ~= "label_dtype" then for_core[name] = value end
+  end
+  local read, message = core.csv(path, for_core)
   if not read then return nil, message end
-  local values, names = read.data, read.columns
-  if options.label == nil then return values, names end
-  local labels = columns("nn.data.csv", options.label, names, values:size(2))
-  local x, y, rest = take_labels(values, labels)
-  if options.label_dtype then y = y:to(options.label_dtype) end
-  return x, y, names_at(names, rest)
+  local info = { columns = read.columns, classes = read.classes }
+  if options.label == nil then return read.data, info end
+  local labels = columns("nn.data.csv", options.label, read.columns, read.data:size(2))
+  local x, y, rest = take_labels(read.data, labels)
+  info.columns = names_at(read.columns, rest)
+  return x, y:to(label_type(options, read, labels)), info
 end
 
 -- ---- splitting
@@ -107,10 +119,13 @@ local function cut(groups, share)
   return train, test
 end
 
-local function join(groups, shuffle)
+-- The positions of all groups: in a random order, or as they stand in the data.
+local function join(groups, total, shuffle)
   local positions = core.cat(groups, 1)
   if shuffle then return positions:index_select(1, core.randperm(#positions)) end
-  return (positions:sort(1))
+  local chosen = core.zeros({ total }, { dtype = "bool" })
+  chosen[positions] = true
+  return core.range(1, total, { dtype = "int64" }):masked_select(chosen)
 end
 
 local split_options = { test = "fraction", stratify = "boolean", shuffle = "boolean" }
@@ -131,7 +146,7 @@ function data.train_test_split(x, y, options)
   local groups = options.stratify and by_class(y:reshape(-1), order) or { order }
   local train, test = cut(groups, options.test or 0.2)
   if #train == 0 or #test == 0 then check.fail(who, ("%d rows leave nothing on one side"):format(#x)) end
-  train, test = join(train, shuffle), join(test, shuffle)
+  train, test = join(train, #x, shuffle), join(test, #x, shuffle)
   return x:index_select(1, train), x:index_select(1, test), y:index_select(1, train), y:index_select(1, test)
 end
 

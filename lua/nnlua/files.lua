@@ -14,14 +14,14 @@ local KEY = "nnlua"
 local FORMAT = 1
 
 local function check_path(who, path)
-  if type(path) ~= "string" then check.expect(who, "path", path, "a string", 2) end
+  if type(path) ~= "string" then check.expect(who, "path", path, "a string") end
 end
 
 local function save_model(who, model, path)
   check_path(who, path)
   local record, message = architecture.describe(model)
   if not record then
-    check.fail(who, message .. "; or save the tensors alone with nn.save(model:state_dict(), path)", 2)
+    check.fail(who, message .. "; or save the tensors alone with nn.save(model:state_dict(), path)")
   end
   local tensors, names = state.collect(model)
   local metadata = { [KEY] = core.json_encode { format = FORMAT, model = record }, format = "pt" }
@@ -37,8 +37,8 @@ end
 local function save_tensors(values, path)
   local names = {}
   for name, tensor in pairs(values) do
-    if type(name) ~= "string" then check.expect("nn.save", "key", name, "a string", 2) end
-    check.tensor("nn.save", name, tensor, 2)
+    if type(name) ~= "string" then check.expect("nn.save", "key", name, "a string") end
+    check.tensor("nn.save", name, tensor)
     names[#names + 1] = name
   end
   table.sort(names)

@@ -4,6 +4,7 @@
 
 local core = require "nnlua.core"
 local module = require "nnlua.module"
+require "nnlua.tensor"
 
 local nn = {}
 
@@ -11,7 +12,8 @@ local nn = {}
 local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
   save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
-  optimizer_methods = true, attach = true, fail_allocation = true,
+  optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
+  json_null = true,
 }
 
 for name, value in pairs(core) do

@@ -22,7 +22,7 @@ local function align(who, prediction, target)
   if gap == -1 and last_size(target) == 1 then return prediction:unsqueeze(-1), target end
   if gap ~= 0 or prediction:numel() ~= target:numel() then
     check.fail(who, ("expected targets of shape %s, got %s"):format(
-      check.shape(prediction.shape), check.shape(target.shape)), 3)
+      check.shape(prediction.shape), check.shape(target.shape)))
   end
   return prediction, target
 end

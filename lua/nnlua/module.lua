@@ -206,7 +206,7 @@ Module._entries = tree.fields
 function Module:init() end -- luacheck: no self
 
 function Module:forward()
-  error(self.class_name .. " has no forward: define function " .. self.class_name .. ":forward(x)", 3)
+  check.fail(self.class_name, ("there is no forward: define function %s:forward(x)"):format(self.class_name))
 end
 
 --- Make a tensor part of the model, saved with it, not trained. Field `name`.

@@ -6,7 +6,7 @@ local tree = require "nnlua.tree"
 
 local objective = {}
 
-local EPSILON = 1e-7 -- Keras's: probabilities stay this far from 0 and 1
+local EPSILON = 1e-7 -- Keras's: probabilities do not fall below it
 
 -- ---- targets
 
@@ -51,13 +51,13 @@ local function crossentropy(cross_entropy)
       target = target.ndim == prediction.ndim and target:reshape(-1, classes) or target:reshape(-1)
       prediction = prediction:reshape(-1, classes)
     end
-    return cross_entropy(prediction:clamp(EPSILON, 1 - EPSILON):log(), target)
+    return cross_entropy(prediction:maximum(EPSILON):log(), target)
   end
 end
 
 -- Keras's: summed over the last dimension, the mean over the rest.
 local function kl_divergence(prediction, target)
-  local p, t = prediction:clamp(EPSILON, 1), target:clamp(EPSILON, 1)
+  local p, t = prediction:maximum(EPSILON), target:maximum(EPSILON)
   return (t * (t:log() - p:log())):sum(-1):mean()
 end
 
@@ -85,10 +85,10 @@ local by_class = {
 local function keep(_, target) return target end
 
 local function named_loss(name)
-  local row = check.choice("compile", "loss", name, named, 3)
+  local row = check.choice("compile", "loss", name, named)
   if row.call then return { call = row.call, match = row.match, row = row } end
   local class = core.losses[row.class]
-  if not class then check.fail("compile", ("the loss %q is not in this build"):format(name), 3) end
+  if not class then check.fail("compile", ("the loss %q is not in this build"):format(name)) end
   local object = class()
   return { call = row.wrap and row.wrap(object) or object, match = row.match, row = row }
 end
@@ -102,7 +102,7 @@ function objective.loss(loss)
     return { call = loss, match = row.match or keep, row = row }
   end
   if type(loss) ~= "function" and not tree.is_node(loss) then
-    check.expect("compile", "loss", loss, "a name, a loss or a function", 2)
+    check.expect("compile", "loss", loss, "a name, a loss or a function")
   end
   return { call = loss, match = keep, row = {} }
 end
@@ -130,7 +130,7 @@ function objective.optimizer(optimizer)
     optimizer = optimizer[1]
   end
   local name = type(optimizer) == "string" and optimizer:lower() or optimizer
-  local class = check.choice("compile", "optimizer", name, optimizer_classes(), 2)
+  local class = check.choice("compile", "optimizer", name, optimizer_classes())
   options.lr = options.lr or rates[name]
   return function(parameters) return class(parameters, options) end
 end
@@ -147,7 +147,7 @@ local function metric(entry, position, row)
   if type(entry) == "function" then return { name = "metric_" .. position, call = entry } end
   if type(entry) == "table" and type(entry.call) == "function" and type(entry.name) == "string" then return entry end
   if entry == "accuracy" then return { name = entry, call = accuracy_for(row) } end
-  return { name = entry, call = check.choice("compile", "metric", entry, require "nnlua.metrics", 3) }
+  return { name = entry, call = check.choice("compile", "metric", entry, require "nnlua.metrics") }
 end
 
 --- Metrics by name, as functions, or as tables {name = ..., call = function}.

@@ -123,11 +123,11 @@ end
 function methods:load_state_dict(values, options)
   local who = tree.class_name(self) .. ":load_state_dict"
   if type(values) ~= "table" or tree.is_node(values) then
-    check.expect(who, "argument", values, "a table of tensors by name", 2)
+    check.expect(who, "argument", values, "a table of tensors by name")
   end
-  local strict = check.options(who, options, { strict = "boolean" }, 2).strict ~= false
+  local strict = check.options(who, options, { strict = "boolean" }).strict ~= false
   local message, plan = state.load(self, values, strict)
-  if message then check.fail(who, "the values do not fit the model\n  " .. message, 2) end
+  if message then check.fail(who, "the values do not fit the model\n  " .. message) end
   return { missing_keys = plan.missing, unexpected_keys = plan.unexpected }
 end
 

@@ -114,7 +114,7 @@ local function find_shapes(model, shape)
     if not shapes then shapes = try_shape(model, input.shape, input.dtype) end
     if not shapes and shape then
       check.fail("summary", ("the model takes no input of shape %s: %s"):format(
-        check.shape(shape), tostring(message)), 6)
+        check.shape(shape), tostring(message)))
     end
     return shapes or {}
   end)
@@ -176,12 +176,12 @@ end
 local function make_rows(model, shapes)
   local totals = { trained = 0, frozen = 0, buffers = 0, bytes = 0, seen = {} }
   local rows = { { "Layer", "Output", "Parameters", "Size" } }
-  tree.each_node(model, function(name, node)
+  tree.each_node(model, function(_, node, label)
     local count, bytes = own_counts(node, totals)
     if count == 0 and bytes == 0 and #tree.children(node) > 0 then return end
     local open = core.is_layer(node) and tree.open_slots(node)
     rows[#rows + 1] = {
-      row_label(name, tree.class_name(node)), shape_text(shapes[node]),
+      row_label(label, tree.class_name(node)), shape_text(shapes[node]),
       open and "not yet known" or thousands(count), open and "" or size_text(bytes),
     }
   end)
@@ -217,7 +217,7 @@ end
 --- Print a table of the model's layers: the shape of each result (N stands for the batch), parameters and their size.
 -- @param shape table? of one input, without the batch; needed for shapes before the model has seen any data
 function summary.methods:summary(shape)
-  if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table", 2) end
+  if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table") end
   local rows, totals = make_rows(self, find_shapes(self, shape))
   local lines = table_lines(rows)
   table.insert(lines, 1, tree.class_name(self))

@@ -17,7 +17,7 @@ local inputs = setmetatable({}, { __mode = "k" })
 local function compiled_state(who, model)
   local state = compiled[model]
   if not state then
-    check.fail(who, "the model is not compiled: call model:compile{optimizer = ..., loss = ...} before", 2)
+    check.fail(who, "the model is not compiled: call model:compile{optimizer = ..., loss = ...} before")
   end
   return state
 end
@@ -39,9 +39,9 @@ end
 -- loss, or a function of prediction and target), metrics (a list of names or functions)
 -- @return the model itself
 function methods:compile(options)
-  options = check.options("compile", options, { optimizer = "any", loss = "any", metrics = "table" }, 2)
+  options = check.options("compile", options, { optimizer = "any", loss = "any", metrics = "table" })
   for _, name in ipairs { "optimizer", "loss" } do
-    if options[name] == nil then check.fail("compile", "option " .. name .. " is missing", 2) end
+    if options[name] == nil then check.fail("compile", "option " .. name .. " is missing") end
   end
   local loss = objective.loss(options.loss)
   compiled[self] = {
@@ -73,26 +73,13 @@ local function inference(model)
   end
 end
 
--- Our own complaints travel as tables, so that they get the line of the script that called fit or kin.
-local function complain(message)
-  error({ complaint = message }, 0)
-end
-
--- Raise again what pcall caught.
-local function raise(problem, level)
-  if type(problem) == "table" and problem.complaint then error(problem.complaint, level + 1) end
-  error(problem, 0)
-end
-
 -- Run fn in inference mode without a graph; the modes are back afterwards, also after an error.
--- @param level integer? how many functions stand between the script and this one; without it, fit raises the error
-local function infer(model, fn, level)
+local function infer(model, fn)
   local undo = inference(model)
   local ok, result = pcall(core.no_grad, fn)
   undo()
-  if ok then return result end
-  if level then raise(result, level + 1) end
-  error(result, 0)
+  if not ok then error(result, 0) end
+  return result
 end
 
 -- ---- one batch
@@ -171,7 +158,7 @@ end
 -- ---- evaluate and predict
 
 local function refuse_nan(who, where, x, y, order, start)
-  complain(("%s: the loss is NaN in %s; %s"):format(who, where, batches.explain_nan(x, y, order, start)))
+  check.fail(who, ("the loss is NaN in %s; %s"):format(where, batches.explain_nan(x, y, order, start)))
 end
 
 local function evaluate_source(state, source, who)
@@ -188,7 +175,7 @@ local function evaluate_source(state, source, who)
     end
     add_batch(means, #x, loss, prediction, target)
   end
-  if means.count == 0 then complain(who .. ": there are no batches") end
+  if means.count == 0 then check.fail(who, "there are no batches") end
   return means
 end
 
@@ -201,9 +188,9 @@ local batch_options = { batch_size = "count", verbose = "whole", callbacks = "ta
 -- @return table {loss = ..., accuracy = ...}
 function methods:evaluate(x, y, options)
   local state = compiled_state("evaluate", self)
-  options = check.options("evaluate", options, batch_options, 2)
+  options = check.options("evaluate", options, batch_options)
   local source = batches.source("evaluate", x, y, options.batch_size or 32)
-  local means = infer(self, function() return evaluate_source(state, source, "evaluate") end, 1)
+  local means = infer(self, function() return evaluate_source(state, source, "evaluate") end)
   return mean_logs(means, "")
 end
 
@@ -212,7 +199,7 @@ end
 -- @param options table? batch_size (32)
 -- @return tensor
 function methods:predict(x, options)
-  options = check.options("predict", options, batch_options, 2)
+  options = check.options("predict", options, batch_options)
   local source = batches.source("predict", x, nil, options.batch_size or 32)
   return infer(self, function()
     local parts = {}
@@ -221,7 +208,7 @@ function methods:predict(x, options)
       parts[#parts + 1] = self(batch)
     end
     return #parts == 1 and parts[1] or core.cat(parts, 1)
-  end, 1)
+  end)
 end
 
 --- One batch of training, for programs with a loop of their own.
@@ -236,7 +223,7 @@ function methods:train_step(x, y)
   end
   local loss, prediction, target = train_batch(state, x, y)
   if loss ~= loss then
-    check.fail("train_step", "the loss is NaN; " .. batches.explain_nan(x, y), 1)
+    check.fail("train_step", "the loss is NaN; " .. batches.explain_nan(x, y))
   end
   local logs = { loss = loss }
   for _, metric in ipairs(state.metrics) do logs[metric.name] = metric.call(prediction, target) end
@@ -266,7 +253,7 @@ end
 
 local function check_callbacks(list)
   for i, callback in ipairs(list) do
-    if type(callback) ~= "table" then check.expect("fit", "callback " .. i, callback, "a table", 3) end
+    if type(callback) ~= "table" then check.expect("fit", "callback " .. i, callback, "a table") end
   end
   return list
 end
@@ -281,14 +268,14 @@ local function sources(x, y, options)
   local size = options.batch_size or 32
   local held = options.validation_data
   local source = batches.source("fit", x, y, size)
-  if source.total and not source.y then check.expect("fit", "y", y, "a tensor", 3) end
+  if source.total and not source.y then check.expect("fit", "y", y, "a tensor") end
   if held then
     if type(held.batches) == "function" then return source, batches.source("fit", held, nil, size) end
     return source, batches.source("fit: validation_data", held[1], held[2], size)
   end
   local share = options.validation_split or 0
   if share == 0 then return source end
-  if not source.total then check.fail("fit", "validation_split needs tensors; give a loader validation_data", 3) end
+  if not source.total then check.fail("fit", "validation_split needs tensors; give a loader validation_data") end
   local train_x, train_y, val_x, val_y = batches.split("fit", source.x, source.y, share)
   return batches.source("fit", train_x, train_y, size), batches.source("fit", val_x, val_y, size)
 end
@@ -315,7 +302,7 @@ local function train_epoch(run, epoch)
     end_batch(run, number, means)
     if run.stop then break end
   end
-  if means.count == 0 then complain("fit: there are no batches") end
+  if means.count == 0 then check.fail("fit", "there are no batches") end
   return mean_logs(means, "")
 end
 
@@ -375,14 +362,14 @@ end
 function methods:fit(x, y, options)
   local state = compiled_state("fit", self)
   if type(x) == "table" and type(x.batches) == "function" and options == nil then y, options = nil, y end
-  options = check.options("fit", options, fit_options, 2)
+  options = check.options("fit", options, fit_options)
   local run = new_run(self, state, x, y, options)
   self:train()
   if tree.class_of(self) then rawset(self, "stop_training", nil) end
   local ok, message = pcall(run_epochs, run, (options.initial_epoch or 0) + 1, options.epochs or 1)
   run.bar:close()
   state.allow_nan = nil
-  if not ok then raise(message, 1) end
+  if not ok then error(message, 0) end
   return run.history
 end
 

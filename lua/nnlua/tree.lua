@@ -95,20 +95,27 @@ function tree.each_tensor(node, visit, once)
   walk_tensors(node, "", visit, {}, once and {} or nil)
 end
 
-local function walk_nodes(node, name, visit, seen)
+local function join(path, name)
+  return path == "" and name or path .. "." .. name
+end
+
+local function walk_nodes(node, name, label, visit, seen)
   if seen[node] then return end
   seen[node] = true
-  visit(name, node)
+  visit(name, node, label)
   if is_layer(node) then return end
-  local prefix = name == "" and "" or name .. "."
   for _, entry in ipairs(node:_entries()) do
-    if entry[3] == "module" then walk_nodes(entry[2], prefix .. entry[1], visit, seen) end
+    local key = entry[1]
+    if entry[3] == "module" then
+      walk_nodes(entry[2], join(name, key), join(label, node:_label(key)), visit, seen)
+    end
   end
 end
 
---- Visit every node once, parents before children: visit(full name, node). The root's name is "".
+--- Visit every node once, parents before children: visit(full name, node, label). The root's name is "". The label is
+-- the name as people count: from 1.
 function tree.each_node(node, visit)
-  walk_nodes(node, "", visit, {})
+  walk_nodes(node, "", "", visit, {})
 end
 
 --- The children of a node: a list of {name, node}.
@@ -134,11 +141,11 @@ function tree.open_slots(layer)
   return names
 end
 
---- The full name of the first layer whose sizes are open; nil where there is none.
+--- The label of the first layer whose sizes are open; nil where there is none.
 function tree.first_open(node)
   local found
-  tree.each_node(node, function(name, each)
-    if not found and is_layer(each) and tree.open_slots(each) then found = name end
+  tree.each_node(node, function(_, each, label)
+    if not found and is_layer(each) and tree.open_slots(each) then found = label end
   end)
   return found
 end

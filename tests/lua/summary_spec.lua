@@ -1,0 +1,70 @@
+local nn = require "nnlua"
+
+local function summary_of(model, ...)
+  local written = {}
+  nn.set_output(function(text) written[#written + 1] = text end)
+  local ok, message = pcall(model.summary, model, ...)
+  nn.set_output(nil)
+  if not ok then error(message, 0) end
+  return table.concat(written)
+end
+
+local function net()
+  local Net = nn.Module:extend("Summed")
+  function Net:init()
+    self.body = nn.Sequential { nn.Dense(8, { activation = "relu" }), nn.Dropout(0.5) }
+    self.head = nn.Dense(3)
+  end
+  function Net:forward(x) return self.head(self.body(x)) end
+  return Net()
+end
+
+describe("summary", function()
+  it("is a table of layers, shapes, counts and sizes", function()
+    assert.equal(table.concat({
+      "Summed",
+      "Layer             Output  Parameters   Size",
+      "-------------------------------------------",
+      "body.1 (Dense)    (N, 8)          40  160 B",
+      "body.2 (Dropout)  (N, 8)           0    0 B",
+      "head (Dense)      (N, 3)          27  108 B",
+      "-------------------------------------------",
+      "67 parameters, 268 B",
+      "",
+    }, "\n"), summary_of(net(), { 4 }))
+  end)
+
+  it("knows no shapes before the model has seen data, and knows them afterwards", function()
+    local model = net()
+    assert.matches("head %(Dense%) +%? +not yet known", summary_of(model))
+    model:predict(nn.ones(5, 4))
+    assert.matches("head %(Dense%) +%(N, 3%) +27", summary_of(model))
+  end)
+
+  it("leaves the model as it was", function()
+    local model = net()
+    local head = model.head
+    summary_of(model, { 4 })
+    assert.equal(head, model.head)
+    assert.is_true(model.body[2].training)
+    assert.is_true(nn.is_grad_enabled())
+  end)
+
+  it("counts a shared layer once, and tells what is frozen", function()
+    local shared = nn.Dense(2, 2)
+    local model = nn.Sequential { shared, nn.ReLU(), shared }
+    assert.matches("\n6 parameters, 24 B\n$", summary_of(model))
+    shared:requires_grad_(false)
+    assert.matches("\n6 parameters, 24 B, 6 of them frozen\n$", summary_of(model))
+  end)
+
+  it("of one layer works too", function()
+    assert.matches("Dense +%(N, 2%) +8 +32 B", summary_of(nn.Dense(3, 2)))
+  end)
+
+  it("says when the model refuses the shape, and is whole afterwards", function()
+    local model = nn.Sequential { nn.Dense(3, 2) }
+    assert.error_matches(function() summary_of(model, { 4 }) end, "summary: the model takes no input of shape %(4%)")
+    assert.same({ 1, 2 }, model(nn.ones(1, 3)).shape)
+  end)
+end)
