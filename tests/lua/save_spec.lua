@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local paths = {}
 
@@ -30,6 +31,8 @@ local function through_file(model)
 end
 
 describe("A saved model", function()
+  support.count_tensors(before_each, after_each)
+
   after_each(function()
     for _, path in ipairs(paths) do os.remove(path) end
     paths = {}
@@ -110,6 +113,8 @@ describe("A saved model", function()
 end)
 
 describe("nn.save and nn.load", function()
+  support.count_tensors(before_each, after_each)
+
   after_each(function()
     for _, path in ipairs(paths) do os.remove(path) end
     paths = {}
