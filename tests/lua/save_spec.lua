@@ -168,6 +168,23 @@ describe("nn.save and nn.load", function()
     end
   end)
 
+  it("take no memory for sizes that are not in the file", function()
+    local path = new_path()
+    local layer = nn.Dense(20, 20)
+    assert(layer:save(path))
+    local whole = read(path)
+    local hostile = whole:gsub('"in_features\\":20,', '"in_features\\":50000000,')
+    local before = nn.memory().peak
+    local length = #hostile - #whole
+    local header = hostile:byte(1) + 256 * hostile:byte(2) + length
+    hostile = string.char(header % 256, math.floor(header / 256)) .. hostile:sub(3)
+    local model, message = nn.load_bytes(hostile)
+    assert.is_nil(model)
+    assert.matches("memory", message)
+    assert.is_true(nn.memory().peak < before + 64 * 1024 * 1024)
+    assert.is_nil(nn.memory().limit)
+  end)
+
   it("raise for what no file can cure", function()
     assert.error_matches(function() nn.load(3) end, "nn.load: path: expected a string, got 3")
     assert.error_matches(function() nn.save({ a = 1 }, "x") end, "nn.save: a: expected a tensor, got 1")
