@@ -13,8 +13,8 @@ nn.manual_seed(1)
 local x = nn.tensor {{0, 0}, {0, 1}, {1, 0}, {1, 1}}
 local y = nn.tensor {{0}, {1}, {1}, {0}}
 
--- The network: eight numbers computed from two, then one from eight. "tanh" bends the straight lines, "sigmoid" puts
--- the result between 0 and 1, so that we may read it as a probability. How many numbers come in, the first layer sees
+-- The network: eight numbers computed from two, then one from eight. "tanh" bends the straight lines, and "sigmoid"
+-- puts the result between 0 and 1, so that we may read it as a probability. How many numbers come in, a layer sees
 -- when it is first called.
 local model = nn.Sequential {
   nn.Dense(8, {activation = "tanh"}),

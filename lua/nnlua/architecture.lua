@@ -94,14 +94,25 @@ local function class_named(name)
     .. "with nn.load(path, {tensors = true})"):format(name, name))
 end
 
-local function make_layer(record)
+-- A layer takes no more memory than the file's tensors can fill: sizes out of a hostile file would take all there is.
+local function within_budget(budget, make, options)
+  local memory = core.memory()
+  local limit = memory.live + budget
+  if memory.limit and memory.limit < limit then limit = memory.limit end
+  core.set_memory_limit(limit)
+  local ok, result = pcall(make, options)
+  core.set_memory_limit(memory.limit)
+  return ok and result or refuse(tostring(result))
+end
+
+function Reader:layer(record)
   local make = core.layers[record.layer] or core.losses[record.layer]
   if not make then refuse(("there is no layer nn.%s in this version"):format(tostring(record.layer))) end
   local options = {}
   for name, value in pairs(expect(record.options, "table", "a layer's options")) do
     if value ~= core.json_null then options[name] = value end
   end
-  return make(options)
+  return within_budget(self.budget, make, options)
 end
 
 function Reader:list(record)
@@ -125,7 +136,7 @@ function Reader:node(record)
   end
   self.count = self.count + 1
   local number = self.count
-  local node = record.layer and make_layer(record) or record.children and self:list(record) or self:module(record)
+  local node = record.layer and self:layer(record) or record.children and self:list(record) or self:module(record)
   self.made[number] = node
   return node
 end
@@ -153,8 +164,9 @@ function architecture.describe(model)
 end
 
 --- A model of this architecture, its values fresh; nil and a message where that cannot be made.
-function architecture.build(record)
-  local reader = setmetatable({ made = {}, count = 0 }, Reader)
+-- @param budget integer: bytes that a layer may take
+function architecture.build(record, budget)
+  local reader = setmetatable({ made = {}, count = 0, budget = budget }, Reader)
   local ok, result = pcall(reader.node, reader, record)
   if ok then return result end
   return nil, type(result) == "table" and result.refused or tostring(result)

@@ -67,8 +67,15 @@ local function read_architecture(metadata)
   return record.model
 end
 
+-- Twice what the tensors hold, for layers that need room while they are made, and some more.
+local function budget_for(tensors)
+  local bytes = 1024 * 1024
+  for _, tensor in pairs(tensors) do bytes = bytes + 2 * 8 * tensor:numel() end
+  return bytes
+end
+
 local function rebuild(record, tensors)
-  local model, message = architecture.build(record)
+  local model, message = architecture.build(record, budget_for(tensors))
   if not model then return nil, message end
   local ok, problem = pcall(state.load, model, tensors, true)
   if not ok then return nil, tostring(problem) end

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NNL_MAX_DIMS 16
+#define NNL_MAX_DIMS 8
 #define NNL_SHAPE_TEXT 160
 
 typedef struct nnl_shape {

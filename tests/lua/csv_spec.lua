@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local path
 
@@ -11,6 +12,8 @@ local function file(text)
 end
 
 describe("nn.data.csv", function()
+  support.count_tensors(before_each, after_each)
+
   after_each(function()
     if path then os.remove(path) end
     path = nil
@@ -62,6 +65,8 @@ describe("nn.data.csv", function()
 end)
 
 describe("nn.data.train_test_split", function()
+  support.count_tensors(before_each, after_each)
+
   it("keeps rows together and uses each once", function()
     local x = nn.range(1, 20):reshape(10, 2)
     local x_train, x_test, y_train, y_test = nn.data.train_test_split(x, x:sum(2), { test = 0.3 })
@@ -89,6 +94,8 @@ describe("nn.data.train_test_split", function()
 end)
 
 describe("A DataLoader", function()
+  support.count_tensors(before_each, after_each)
+
   local function sizes(loader)
     local list = {}
     for x, y in loader:batches() do

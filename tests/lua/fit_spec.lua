@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local function net(activation)
   return nn.Sequential { nn.Dense(8, { activation = "tanh" }), nn.Dense(1, { activation = activation }) }
@@ -19,6 +20,8 @@ local function options(more)
 end
 
 describe("fit", function()
+  support.count_tensors(before_each, after_each)
+
   it("learns, and tells the mean of each epoch", function()
     local x, y = problem()
     local model = net("sigmoid")
@@ -182,6 +185,8 @@ describe("fit", function()
 end)
 
 describe("Losses by name", function()
+  support.count_tensors(before_each, after_each)
+
   it("take probabilities, as Keras's do", function()
     local p = nn.tensor { { 0.7, 0.2, 0.1 }, { 0.1, 0.8, 0.1 } }
     local model = nn.Lambda(function(x) return x end)
@@ -218,6 +223,8 @@ describe("Losses by name", function()
 end)
 
 describe("predict", function()
+  support.count_tensors(before_each, after_each)
+
   it("gives the same as a call, whatever the batches", function()
     local x = problem(70)
     local model = net("sigmoid")
@@ -228,6 +235,8 @@ describe("predict", function()
 end)
 
 describe("train_step", function()
+  support.count_tensors(before_each, after_each)
+
   it("does one batch and tells its loss", function()
     local x, y = problem()
     local model = net("sigmoid"):compile { optimizer = { "adam", lr = 0.1 }, loss = "mse", metrics = { "accuracy" } }

@@ -1,8 +1,11 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local function labels(list) return nn.tensor(list, { dtype = "int64" }) end
 
 describe("accuracy", function()
+  support.count_tensors(before_each, after_each)
+
   it("takes labels from 1 or rows of probabilities", function()
     local scores = nn.tensor { { 0.1, 0.9, 0 }, { 0.8, 0.1, 0.1 }, { 0.2, 0.3, 0.5 }, { 1, 2, 0 } }
     assert.equal(0.75, nn.metrics.accuracy(scores, labels { 2, 1, 3, 1 }))
@@ -37,6 +40,8 @@ describe("accuracy", function()
 end)
 
 describe("mae and mse", function()
+  support.count_tensors(before_each, after_each)
+
   it("are means of distances", function()
     local a, b = nn.tensor { 1, 2, 3 }, nn.tensor { { 1 }, { 4 }, { 4 } }
     assert.equal(1, nn.metrics.mae(a, b))

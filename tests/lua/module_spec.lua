@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local function names_of(model)
   local names = {}
@@ -17,6 +18,8 @@ local function two_layers()
 end
 
 describe("A class of models", function()
+  support.count_tensors(before_each, after_each)
+
   it("is made by extend, and an instance by calling it; arguments reach init", function()
     local model = two_layers()(5)
     assert.same({ 7, 2 }, model(nn.ones(7, 3)).shape)
@@ -49,12 +52,14 @@ describe("A class of models", function()
   it("may get a new forward while instances live", function()
     local Net = two_layers()
     local model = Net()
-    function Net:forward() return "new" end
+    function Net.forward() return "new" end
     assert.equal("new", model(1))
   end)
 end)
 
 describe("Assigning to a field", function()
+  support.count_tensors(before_each, after_each)
+
   it("registers layers, modules and parameters in the order of assignment", function()
     local Net = nn.Module:extend("Ordered")
     function Net:init()
@@ -103,6 +108,8 @@ describe("Assigning to a field", function()
 end)
 
 describe("nn.Parameter", function()
+  support.count_tensors(before_each, after_each)
+
   it("is a leaf that is trained", function()
     local parameter = nn.Parameter(nn.ones(2))
     assert.is_true(parameter.requires_grad)
@@ -117,6 +124,8 @@ describe("nn.Parameter", function()
 end)
 
 describe("A model", function()
+  support.count_tensors(before_each, after_each)
+
   it("has children and modules, parents first", function()
     local model = two_layers()()
     assert.equal(2, #model:children())
@@ -192,6 +201,8 @@ describe("A model", function()
 end)
 
 describe("A state_dict", function()
+  support.count_tensors(before_each, after_each)
+
   it("goes from one model into another", function()
     local Net = two_layers()
     local a, b = Net(), Net()
@@ -232,6 +243,8 @@ describe("A state_dict", function()
 end)
 
 describe("A layer by itself", function()
+  support.count_tensors(before_each, after_each)
+
   it("has the methods of a model", function()
     local layer = nn.Dense(3, 2)
     assert.equal(2, #layer:parameters())

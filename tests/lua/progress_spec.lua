@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 local core = require "nnlua.core"
 local Progress = require "nnlua.progress"
 
@@ -30,6 +31,8 @@ local function new(more)
 end
 
 describe("Progress", function()
+  support.count_tensors(before_each, after_each)
+
   after_each(function()
     nn.set_output(nil)
     core.is_terminal, core.terminal_width, core.clock = is_terminal, terminal_width, clock

@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local paths = {}
 
@@ -30,6 +31,8 @@ local function through_file(model)
 end
 
 describe("A saved model", function()
+  support.count_tensors(before_each, after_each)
+
   after_each(function()
     for _, path in ipairs(paths) do os.remove(path) end
     paths = {}
@@ -110,6 +113,8 @@ describe("A saved model", function()
 end)
 
 describe("nn.save and nn.load", function()
+  support.count_tensors(before_each, after_each)
+
   after_each(function()
     for _, path in ipairs(paths) do os.remove(path) end
     paths = {}
@@ -161,6 +166,23 @@ describe("nn.save and nn.load", function()
       assert.is_nil(model)
       assert.is_string(message)
     end
+  end)
+
+  it("take no memory for sizes that are not in the file", function()
+    local path = new_path()
+    local layer = nn.Dense(20, 20)
+    assert(layer:save(path))
+    local whole = read(path)
+    local hostile = whole:gsub('"in_features\\":20,', '"in_features\\":50000000,')
+    local before = nn.memory().peak
+    local length = #hostile - #whole
+    local header = hostile:byte(1) + 256 * hostile:byte(2) + length
+    hostile = string.char(header % 256, math.floor(header / 256)) .. hostile:sub(3)
+    local model, message = nn.load_bytes(hostile)
+    assert.is_nil(model)
+    assert.matches("memory", message)
+    assert.is_true(nn.memory().peak < before + 64 * 1024 * 1024)
+    assert.is_nil(nn.memory().limit)
   end)
 
   it("raise for what no file can cure", function()

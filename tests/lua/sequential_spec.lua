@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local function keys_of(model)
   local keys = {}
@@ -8,6 +9,8 @@ local function keys_of(model)
 end
 
 describe("Sequential", function()
+  support.count_tensors(before_each, after_each)
+
   it("calls one child after the other", function()
     local model = nn.Sequential { nn.Dense(3, 4), nn.ReLU(), nn.Dense(4, 2) }
     assert.equal(3, #model)
@@ -58,6 +61,8 @@ describe("Sequential", function()
 end)
 
 describe("ModuleList", function()
+  support.count_tensors(before_each, after_each)
+
   it("holds modules by position and is no layer itself", function()
     local Net = nn.Module:extend("Listed")
     function Net:init()
@@ -74,6 +79,8 @@ describe("ModuleList", function()
 end)
 
 describe("ModuleDict", function()
+  support.count_tensors(before_each, after_each)
+
   it("holds modules by name", function()
     local dict = nn.ModuleDict { { "second", nn.Dense(1, 1) }, { "first", nn.ReLU() } }
     dict.third = nn.Dense(1, 1)
@@ -86,6 +93,8 @@ describe("ModuleDict", function()
 end)
 
 describe("Residual and Lambda", function()
+  support.count_tensors(before_each, after_each)
+
   it("add the input, and call a function", function()
     local inner = nn.Dense(2, 2)
     local model = nn.Sequential { nn.Residual(inner), nn.Lambda(function(x) return x * 2 end) }

@@ -1,4 +1,5 @@
 local nn = require "nnlua"
+local support = require "support"
 
 local function summary_of(model, ...)
   local written = {}
@@ -20,6 +21,8 @@ local function net()
 end
 
 describe("summary", function()
+  support.count_tensors(before_each, after_each)
+
   it("is a table of layers, shapes, counts and sizes", function()
     assert.equal(table.concat({
       "Summed",
