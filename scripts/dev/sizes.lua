@@ -47,11 +47,12 @@ local function record(path, first, last, name)
   end
 end
 
---- Whether the line opens a function: in C, a block whose head has an argument list and no `=` (which is a table).
+--- Whether the line opens a function: in C, a block whose head has an argument list and no `=` (which is a table). In
+-- Lua, what stands in the first column.
 local function opens(lines, number, language)
   local line = lines[number]
   if language ~= LANGUAGES.c then
-    return line:find(language.begins) ~= nil
+    return line:find("^%S") ~= nil and line:find(language.begins) ~= nil
   end
   if line:sub(-1) ~= "{" or line:find("^[{}#/]") then
     return false
