@@ -102,7 +102,8 @@ local function disagreement(fn, inputs, number, gradient, limits)
   for index = 1, flat:numel() do
     local expected = core.no_grad(slope, fn, inputs, flat, index, limits.eps)
     local got = found and found[index] or 0
-    if not (math.abs(got - expected) <= limits.atol + limits.rtol * math.abs(expected)) then
+    local close = math.abs(got - expected) <= limits.atol + limits.rtol * math.abs(expected) -- false for NaN
+    if not close then
       return ("input %d, element %d: backward gives %.9g, differences give %.9g"):format(number, index, got, expected)
     end
   end

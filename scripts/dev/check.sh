@@ -43,7 +43,8 @@ check_lua51() {
 
 check_cppcheck() {
     cppcheck --quiet --std=c11 --library=posix --enable=warning,performance,portability --inline-suppr \
-        --suppress=missingIncludeSystem --suppress=invalidPointerCast -DLUA_VERSION_NUM=504 --error-exitcode=1 -j "$jobs" -I src -DNNL_ISA=baseline '-DNNL_VERSION=""' src
+        --suppress=missingIncludeSystem --suppress=invalidPointerCast --suppress=nullPointer:src/kernel/isa/optim.c \
+        --suppress=negativeIndex:src/bind/options.c -DLUA_VERSION_NUM=504 --error-exitcode=1 -j "$jobs" -I src -DNNL_ISA=baseline '-DNNL_VERSION=""' src
 }
 
 check_gcc() { sh scripts/dev/build.sh build-gcc --tests -DCMAKE_C_COMPILER=gcc -DNNLUA_WERROR=ON; }
@@ -70,7 +71,7 @@ check_symbols() {
         grep -xE '_?exit|abort|(v|vf|f)?printf|puts|putchar|perror|std(in|out|err)|_?longjmp|_?setjmp|setlocale|rand|srand|signal|sigaction|lua.*' |
         grep -vxE 'v?fprintf' | none "the engine uses" || bad=1
     objdump --syms build/libengine_static.a | awk '$0 ~ / O \.(data|bss|tdata|tbss|data\.rel|data\.rel\.local)\t/ || / O \*COM\*/ { print $NF }' |
-        none "the engine has variables that all states share" || bad=1
+        grep -vx own_process | none "the engine has variables that all states share" || bad=1
     return $bad
 }
 

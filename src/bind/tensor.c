@@ -235,7 +235,7 @@ static int is_tensor(lua_State *L) {
     return 1;
 }
 
-// The same for every userdata of one tensor: a key for tables.
+// The same value for all userdata of one tensor, while any of them lives: a key for tables.
 static int tensor_id(lua_State *L) {
     lua_pushlightuserdata(L, nnl_check_tensor(L, nnl_bind_of(L), 1));
     return 1;
@@ -251,8 +251,8 @@ void nnl_open_tensor(lua_State *L) {
     nnl_push_function(L, tensor_index, 1);
     lua_setfield(L, -2, "__index");
     lua_setfield(L, NNL_CORE_INDEX, "tensor_metatable");
-    nnl_push_function(L, tensor_id, 0);
-    lua_setfield(L, NNL_CORE_INDEX, "tensor_id");
     nnl_push_function(L, is_tensor, 0);
     lua_setfield(L, NNL_CORE_INDEX, "is_tensor");
+    nnl_push_function(L, tensor_id, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "tensor_id");
 }

@@ -116,7 +116,7 @@ NNL_INLINE float f32_exp_normal(float x) {
     return (1 + f32_exp_core(v.r)) * f32_exp2_int(v.n);
 }
 
-// 1 ulp
+// 1.1 ulp
 NNL_INLINE float f32_exp(float x) { return f32_power_value(f32_exp_parts(f32_between(x, -125, 89), -0.0f)); }
 
 // The same for x below 0.
@@ -222,6 +222,12 @@ NNL_INLINE float f32_sigmoid(float x) {
     return larger - larger * (z / (1 + z));
 }
 
+// sigmoid(x) (1 - sigmoid(x)), by the smaller of the two.
+NNL_INLINE float f32_sigmoid_d(float x) {
+    float z = f32_exp_negative(-f32_abs(x)), y = z / (1 + z);
+    return y - y * y;
+}
+
 // 2 ulp. log(1 + exp(x)) = max(x, 0) + log(1 + z) with z = exp(-|x|), so 1 + z is below 2 and needs one
 // halving at most.
 NNL_INLINE float f32_softplus(float x) {
@@ -286,7 +292,7 @@ NNL_INLINE float f32_gelu_d(float x) {
     return f32_select(x < 0, below, 1 - below);
 }
 
-// phi(x) (2 - x^2)
+// phi(x) (2 - x^2); 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_d2(float x) {
     f32_normal_tail v = f32_normal(x);
     return F32_INV_SQRT_2PI * f32_power_value(v.density) * (2 - v.t * v.t);
@@ -312,36 +318,39 @@ NNL_INLINE float f32_gelu_tanh(float x) {
     return f32_gated(f32_at_least(x, -12), head, (float)(g - (double)head));
 }
 
-NNL_INLINE float f32_gelu_tanh_gate(float t) {
-    return f32_sigmoid((float)GELU_TANH_SLOPE * (t + (float)GELU_TANH_CUBE * (t * t * t)));
+NNL_INLINE float f32_gelu_tanh_g(float t) {
+    return (float)GELU_TANH_SLOPE * (t + (float)GELU_TANH_CUBE * (t * t * t));
 }
 
-// s + t s (1 - s) g'; 2^-21 of max(1, |.|)
+NNL_INLINE float f32_gelu_tanh_dg(float t) {
+    return (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * (t * t));
+}
+
+// s + t s (1 - s) g'; 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_tanh_d(float x) {
-    float t = f32_between(x, -12, 12), s = f32_gelu_tanh_gate(t);
-    float dg = (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * t * t);
-    return s + t * (s * (1 - s)) * dg;
+    float t = f32_between(x, -12, 12), g = f32_gelu_tanh_g(t);
+    return f32_sigmoid(g) + t * f32_sigmoid_d(g) * f32_gelu_tanh_dg(t);
 }
 
-// 2 s' + t s'' with s' = s (1 - s) g' and s'' = s' (1 - 2s) g' + s (1 - s) g''
+// 2 s' + t s'' with s' = s (1 - s) g' and s'' = s' (1 - 2s) g' + s (1 - s) g''; 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_tanh_d2(float x) {
-    float t = f32_between(x, -12, 12), s = f32_gelu_tanh_gate(t), w = s * (1 - s);
-    float dg = (float)GELU_TANH_SLOPE * (1 + (float)(3 * GELU_TANH_CUBE) * t * t);
+    float t = f32_between(x, -12, 12), g = f32_gelu_tanh_g(t), dg = f32_gelu_tanh_dg(t);
     float ddg = (float)(6 * GELU_TANH_SLOPE * GELU_TANH_CUBE) * t;
-    return w * (2 * dg + t * ((1 - 2 * s) * dg * dg + ddg));
+    return f32_sigmoid_d(g) * (2 * dg + t * ((1 - 2 * f32_sigmoid(g)) * dg * dg + ddg));
 }
 
 // 4 ulp. Beyond 200 the sigmoid is 0 or 1.
 NNL_INLINE float f32_silu(float x) { return f32_gated(f32_at_least(x, -200), x, -0.0f); }
 
+// s + t s (1 - s); 2^-21 of max(1, |.|), as are the derivatives below
 NNL_INLINE float f32_silu_d(float x) {
-    float t = f32_between(x, -200, 200), s = f32_sigmoid(t);
-    return s * (1 + t * (1 - s));
+    float t = f32_between(x, -200, 200);
+    return f32_sigmoid(t) + t * f32_sigmoid_d(t);
 }
 
 NNL_INLINE float f32_silu_d2(float x) {
-    float t = f32_between(x, -200, 200), s = f32_sigmoid(t);
-    return s * (1 - s) * (2 + t * (1 - 2 * s));
+    float t = f32_between(x, -200, 200);
+    return f32_sigmoid_d(t) * (2 + t * (1 - 2 * f32_sigmoid(t)));
 }
 
 // 4 ulp. tanh(softplus(x)) = n / (n + 2) with n = e (e + 2), e = exp(x); 1 from 20 on.

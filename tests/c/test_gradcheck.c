@@ -145,6 +145,9 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     case NNL_ARG_TENSORS:
         arg->tensors = (nnl_tensor_list){(nnl_tensor **)inputs, 2};
         break;
+    case NNL_ARG_NUMBER:
+        if (is_named(p, "min")) *arg = (nnl_arg){.given = true, .number = nnl_number_float(0.5)};
+        break;
     case NNL_ARG_INT:
         arg->i = 1;
         break;

@@ -256,7 +256,10 @@ describe("nn.gradcheck", function()
   end)
 
   it("says where a gradient is wrong", function()
-    local wrong = nn.Function { forward = function(_, x) return x * 2 end, backward = function(_, dout) return dout end }
+    local wrong = nn.Function {
+      forward = function(_, x) return x * 2 end,
+      backward = function(_, dout) return dout end,
+    }
     local ok, where = nn.gradcheck(wrong, leaf({ 1, 2 }, "float64"))
     assert.is_false(ok)
     assert.matches("input 1, element 1", where)

@@ -67,6 +67,15 @@ NNL_INLINE float16 float_to_float16(float x) {
     return (float16){(uint16_t)(sign | value)};
 }
 
+// To float by rounding to odd: truncated, the last bit set if anything was lost. A rounding to fewer digits
+// after it gives what one rounding would have given (Boldo and Melquiond 2008).
+NNL_INLINE float double_to_odd_float(double x) {
+    float nearest = (float)x;
+    uint32_t bits = float_bits(nearest);
+    uint32_t truncated = bits - (fabs((double)nearest) > fabs(x));
+    return bits_float((double)nearest == x || x != x ? bits : truncated | 1u);
+}
+
 NNL_INLINE float load_float_float32(float x) { return x; }
 NNL_INLINE float load_float_float64(double x) { return (float)x; }
 NNL_INLINE float load_float_int64(int64_t x) { return (float)x; }
@@ -109,8 +118,8 @@ NNL_INLINE int64_t store_double_int64(double x) { return double_to_int(x); }
 NNL_INLINE int32_t store_double_int32(double x) { return (int32_t)double_to_int(x); }
 NNL_INLINE uint8_t store_double_uint8(double x) { return (uint8_t)double_to_int(x); }
 NNL_INLINE truth store_double_bool(double x) { return (truth){x != 0}; }
-NNL_INLINE bfloat16 store_double_bfloat16(double x) { return float_to_bfloat16((float)x); }
-NNL_INLINE float16 store_double_float16(double x) { return float_to_float16((float)x); }
+NNL_INLINE bfloat16 store_double_bfloat16(double x) { return float_to_bfloat16(double_to_odd_float(x)); }
+NNL_INLINE float16 store_double_float16(double x) { return float_to_float16(double_to_odd_float(x)); }
 
 NNL_INLINE float store_int_float32(int64_t x) { return (float)x; }
 NNL_INLINE double store_int_float64(int64_t x) { return (double)x; }
@@ -118,14 +127,56 @@ NNL_INLINE int64_t store_int_int64(int64_t x) { return x; }
 NNL_INLINE int32_t store_int_int32(int64_t x) { return (int32_t)x; }
 NNL_INLINE uint8_t store_int_uint8(int64_t x) { return (uint8_t)x; }
 NNL_INLINE truth store_int_bool(int64_t x) { return (truth){x != 0}; }
-NNL_INLINE bfloat16 store_int_bfloat16(int64_t x) { return float_to_bfloat16((float)x); }
+NNL_INLINE bfloat16 store_int_bfloat16(int64_t x) { return store_double_bfloat16((double)x); }
 NNL_INLINE float16 store_int_float16(int64_t x) { return float_to_float16((float)x); }
 
-// ---- the loops: each pair of types lists one, with its element function
+// ---- the loops, given an element function; inlined, a row of stride 1 is plain vector code
 
-// The three cases of a stride stand in one expression each, so that a row of stride 1 is a plain vector loop.
-#define EACH(n, statement)                                                                                   \
-    for (size_t i = 0; i < (n); i++) statement
+typedef void element_fn(void *out, const void *x);
+
+NNL_INLINE void each(size_t n, void *out, ptrdiff_t out_step, const void *x, ptrdiff_t x_step,
+                     element_fn *f) {
+    char *to = out;
+    const char *from = x;
+    NNL_INDEPENDENT
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)n; i++) f(to + i * out_step, from + i * x_step);
+}
+
+typedef union any_compute {
+    float as_float;
+    double as_double;
+    int64_t as_int;
+} any_compute;
+
+NNL_INLINE void copy_float(void *out, const void *x) { *(float *)out = *(const float *)x; }
+NNL_INLINE void copy_double(void *out, const void *x) { *(double *)out = *(const double *)x; }
+NNL_INLINE void copy_int(void *out, const void *x) { *(int64_t *)out = *(const int64_t *)x; }
+
+// Stride 0, a broadcast value, is converted once. Sizes are in bytes.
+NNL_INLINE void load_each(size_t n, void *out, ptrdiff_t out_size, const void *x, ptrdiff_t x_size,
+                          ptrdiff_t stride, element_fn *f, element_fn *copy) {
+    if (n == 0) return;
+    any_compute value;
+    switch (stride) {
+    case 1:
+        each(n, out, out_size, x, x_size, f);
+        return;
+    case 0:
+        f(&value, x);
+        each(n, out, out_size, &value, 0, copy);
+        return;
+    default:
+        each(n, out, out_size, x, x_size * stride, f);
+    }
+}
+
+NNL_INLINE void store_each(size_t n, void *out, ptrdiff_t out_size, ptrdiff_t stride, const void *x,
+                           ptrdiff_t x_size, element_fn *f) {
+    if (stride == 1)
+        each(n, out, out_size, x, x_size, f);
+    else
+        each(n, out, out_size * stride, x, x_size, f);
+}
 
 #define DTYPES(row, compute, type)                                                                           \
     row(compute, type, float32, float) row(compute, type, float64, double)                                   \
@@ -134,22 +185,20 @@ NNL_INLINE float16 store_int_float16(int64_t x) { return float_to_float16((float
                 row(compute, type, bfloat16, bfloat16) row(compute, type, float16, float16)
 
 #define LOAD(compute, type, name, element)                                                                   \
+    NNL_INLINE void one_##name##_to_##compute(void *out, const void *x) {                                    \
+        *(type *)out = load_##compute##_##name(*(const element *)x);                                         \
+    }                                                                                                        \
     static void load_##name##_to_##compute(size_t n, void *out, const void *x, ptrdiff_t stride) {           \
-        type *restrict to = out;                                                                             \
-        const element *from = x;                                                                             \
-        const ptrdiff_t strided = stride != 1;                                                               \
-        const size_t straight = strided ? 0 : n;                                                             \
-        EACH(straight, to[i] = load_##compute##_##name(from[i]));                                            \
-        EACH(n - straight, to[i] = load_##compute##_##name(from[(ptrdiff_t)i * stride]));                    \
+        load_each(n, out, sizeof(type), x, sizeof(element), stride, one_##name##_to_##compute,               \
+                  copy_##compute);                                                                           \
     }
 
 #define STORE(compute, type, name, element)                                                                  \
+    NNL_INLINE void one_##name##_from_##compute(void *out, const void *x) {                                  \
+        *(element *)out = store_##compute##_##name(*(const type *)x);                                        \
+    }                                                                                                        \
     static void store_##name##_from_##compute(size_t n, void *out, ptrdiff_t stride, const void *x) {        \
-        element *restrict to = out;                                                                          \
-        const type *from = x;                                                                                \
-        const size_t straight = stride != 1 ? 0 : n;                                                         \
-        EACH(straight, to[i] = store_##compute##_##name(from[i]));                                           \
-        EACH(n - straight, to[(ptrdiff_t)i * stride] = store_##compute##_##name(from[i]));                   \
+        store_each(n, out, sizeof(element), stride, x, sizeof(type), one_##name##_from_##compute);           \
     }
 
 DTYPES(LOAD, float, float)
