@@ -4,7 +4,7 @@
 
 local nn = require "nnlua"
 
-local options = {seed = 1, epochs = 40}
+local options = {seed = 1, epochs = 60}
 
 for i = 1, #arg, 2 do
   local name = arg[i]:match("^%-%-(%w+)$")

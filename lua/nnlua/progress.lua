@@ -48,7 +48,14 @@ local function bar_text(share, width)
   return "[" .. ("="):rep(full - #head) .. head .. ("."):rep(width - full) .. "]"
 end
 
---- One line that fits the width: the bar shrinks first, then goes, then the end of the text.
+-- The text up to this width, without the last measurement where that does not fit whole.
+local function cut(text, width)
+  if #text <= width then return text end
+  local short = text:sub(1, width)
+  return short:match("^(.*%S)  ") or short
+end
+
+--- One line that fits the width: the bar shrinks first, then goes, then the last measurements.
 local function fit_line(left, share, right, width)
   local room = width - #left - #right - 4 -- two spaces, two brackets
   local line
@@ -57,7 +64,7 @@ local function fit_line(left, share, right, width)
   else
     line = left .. " " .. right
   end
-  return line:sub(1, width)
+  return cut(line, width)
 end
 
 -- ---- the bar
@@ -107,13 +114,8 @@ function Progress:finish(logs)
   local width = #("%d"):format(self.epochs)
   local line = ("Epoch %" .. width .. "d/%d  %s  %s"):format(
     self.epoch, self.epochs, elapsed(core.clock() - self.begun), logs_text(self.names, logs))
-  if self.redraws then
-    draw(self, line:sub(1, core.terminal_width() - 1))
-    core.write("\n")
-    self.drawn = false
-  else
-    core.write(line .. "\n")
-  end
+  core.write((self.redraws and "\r\27[K" or "") .. line .. "\n")
+  self.drawn = false
 end
 
 --- Training ended, perhaps by an error: what comes next begins on a line of its own.
