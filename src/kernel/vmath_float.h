@@ -250,45 +250,47 @@ NNL_INLINE float f32_erf(float x) {
     return __builtin_copysignf(f32_select(a < 0.92f, a + a * p, 1 - f32_exp_normal(-g)), x);
 }
 
-// The tail of the normal distribution: Phi(-t) = exp(-t^2 / 2) ratio, for t = min(|x|, 14.6), where it ends
-// for floats.
+// The tail of the normal distribution: Phi(-t) = exp(-t^2 / 2) p / (t + a), for t = min(|x|, 14.6), where it
+// ends for floats. p is a polynomial in s = (t - a) / (t + a); of many a, this has the coefficients that
+// round best.
+#define F32_TAIL_A 2.609375f
+
 typedef struct f32_normal_tail {
-    float t, ratio;
+    float t, s, p;
     f32_power density; // without its 1 / sqrt(2 pi)
 } f32_normal_tail;
 
-// t^2 is needed beyond a float's digits, so it is split: the square of t's first half is exact. The ratio
-// times (t + a) is a polynomial in (t - a) / (t + a); of many a, 2.609375 has the coefficients that round
-// best.
+// t^2 is needed beyond a float's digits, so it is split: the square of t's first half is exact.
 NNL_INLINE f32_normal_tail f32_normal(float x) {
     float t = f32_at_most(f32_abs(x), 14.6f);
     float head = f32_from_bits(f32_bits(t) & 0xfffff000u);
     f32_power v = f32_exp_parts(-0.5f * (head * head), -0.5f * ((t - head) * (t + head)));
-    float s = (t - 2.609375f) / (t + 2.609375f);
+    float s = (t - F32_TAIL_A) / (t + F32_TAIL_A);
     static const float p_of[] = {-0.452240974f,   0.154283568f,     -0.00130801252f,
                                  -0.0171571653f,  0.000513422361f,  0.002714806f,
                                  0.000284409267f, -0.000399694807f, -0.000131748442f};
     float p = 0.712363064f + s * f32_poly8(s, p_of);
-    return (f32_normal_tail){t, p / (t + 2.609375f), v};
+    return (f32_normal_tail){t, s, p, v};
 }
 
 #define F32_INV_SQRT_2PI 0.398942280f
 
-// 4 ulp. Phi near 0 is 0.5 + x Q(x^2), which holds more digits than its tail. -0 at minus infinity, where it
-// tends to.
+// 4 ulp. Phi near 0 is 0.5 + x Q(x^2), which holds more digits than its tail; t / (t + a) is (1 + s) / 2. -0
+// at minus infinity, where it tends to.
 NNL_INLINE float f32_gelu(float x) {
     f32_normal_tail v = f32_normal(x);
     float z = v.t * v.t;
     static const float q_of[] = {0.398942006f, -0.066483665f, 0.00992695978f, -0.00106364212f};
     float q = f32_cubic(z, q_of);
-    float far = f32_select(x < 0, -0.0f, x) - f32_power_times(v.density, v.t * v.ratio);
+    float tail = f32_power_times(v.density, v.p * (0.5f + 0.5f * v.s));
+    float far = f32_select(x < 0, -0.0f, x) - tail;
     return f32_select(v.t < 0.7f, x * (0.5f + x * q), far);
 }
 
 // Phi(x) + x phi(x); 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_d(float x) {
     f32_normal_tail v = f32_normal(x);
-    float below = f32_power_value(v.density) * (v.ratio - F32_INV_SQRT_2PI * v.t);
+    float below = f32_power_value(v.density) * (v.p / (v.t + F32_TAIL_A) - F32_INV_SQRT_2PI * v.t);
     return f32_select(x < 0, below, 1 - below);
 }
 
