@@ -90,6 +90,7 @@ static nnl_block *cache_take(nnl_allocator *allocator, size_t bin) {
     if (!block) return NULL;
     allocator->free_list[bin] = block->next;
     allocator->stats.cached -= bin_bytes(bin);
+    allocator->cached[bin] -= bin_bytes(bin);
     return block;
 }
 
@@ -97,8 +98,8 @@ static void cache_give(nnl_allocator *allocator, nnl_block *block) {
     poison(block + 1, bin_bytes(block->bin));
     block->next = allocator->free_list[block->bin];
     allocator->free_list[block->bin] = block;
-    allocator->last_use[block->bin] = allocator->stats.requests;
     allocator->stats.cached += bin_bytes(block->bin);
+    allocator->cached[block->bin] += bin_bytes(block->bin);
 }
 
 static void trim_bin(nnl_allocator *allocator, size_t bin) {
@@ -126,7 +127,6 @@ static nnl_block *block_new(nnl_allocator *allocator, size_t bin) {
 }
 
 static nnl_block *block_get(nnl_allocator *allocator, size_t bin) {
-    allocator->last_use[bin] = allocator->stats.requests;
     nnl_block *block = cache_take(allocator, bin);
     return block ? block : block_new(allocator, bin);
 }
@@ -171,19 +171,18 @@ static size_t cache_bound(const nnl_allocator *allocator) {
     return allocator->stats.peak > CACHE_FLOOR ? allocator->stats.peak : CACHE_FLOOR;
 }
 
-static size_t coldest_bin(const nnl_allocator *allocator) {
-    size_t coldest = NNL_SIZE_CLASSES;
-    for (size_t bin = 0; bin < NNL_SIZE_CLASSES; bin++) {
-        if (!allocator->free_list[bin]) continue;
-        if (coldest == NNL_SIZE_CLASSES || allocator->last_use[bin] < allocator->last_use[coldest])
-            coldest = bin;
+// The class that keeps the most: giving up some of it, the others keep what a step needs of them.
+static size_t fullest_bin(const nnl_allocator *allocator) {
+    size_t fullest = 0;
+    for (size_t bin = 1; bin < NNL_SIZE_CLASSES; bin++) {
+        if (allocator->cached[bin] > allocator->cached[fullest]) fullest = bin;
     }
-    return coldest;
+    return fullest;
 }
 
 static void cache_shrink(nnl_allocator *allocator, size_t bytes) {
     while (allocator->stats.cached > bytes)
-        system_give(allocator, cache_take(allocator, coldest_bin(allocator)));
+        system_give(allocator, cache_take(allocator, fullest_bin(allocator)));
 }
 
 void nnl_free(nnl_allocator *allocator, void *memory) {

@@ -21,7 +21,7 @@ typedef struct nnl_block nnl_block;
 
 typedef struct nnl_allocator {
     nnl_block *free_list[NNL_SIZE_CLASSES];
-    uint64_t last_use[NNL_SIZE_CLASSES]; // of each list, in requests: the coldest makes room first
+    size_t cached[NNL_SIZE_CLASSES]; // bytes kept for reuse, by class
     nnl_memory_stats stats;
     size_t limit;        // most bytes live plus cached; 0 for none
     size_t since_report; // bytes handed out since the host last looked: its collector's pace follows this

@@ -4,6 +4,19 @@
 #include <stdarg.h>
 #include <string.h>
 
+// Pushes the place in the script that an error is about: the nearest line that is not in one of our own Lua
+// modules.
+static void push_place(lua_State *L) {
+    lua_Debug frame;
+    for (int level = 1; lua_getstack(L, level, &frame); level++) {
+        lua_getinfo(L, "Sl", &frame);
+        if (frame.currentline <= 0 || strncmp(frame.source, "=nnlua", 6) == 0) continue;
+        lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+        return;
+    }
+    lua_pushliteral(L, "");
+}
+
 int nnl_raise(lua_State *L, nnl_bind *bind) {
     if (bind->raised) {
         bind->raised = false;
@@ -12,13 +25,16 @@ int nnl_raise(lua_State *L, nnl_bind *bind) {
         nnl_lua_set_value(L, lua_upvalueindex(1), NNL_KEPT_ERROR);
         return lua_error(L);
     }
-    return luaL_error(L, "%s", bind->ctx->error);
+    push_place(L);
+    lua_pushstring(L, bind->ctx->error);
+    lua_concat(L, 2);
+    return lua_error(L);
 }
 
 int nnl_error(lua_State *L, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    luaL_where(L, 1);
+    push_place(L);
     lua_pushvfstring(L, format, arguments);
     va_end(arguments);
     lua_concat(L, 2);
