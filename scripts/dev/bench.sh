@@ -22,8 +22,8 @@ openmp=$(dirname "$(find /usr/lib -path '*openblas-openmp*' -name 'libopenblas.s
 
 round=1
 while [ "$round" -le "$rounds" ]; do
-  "$program" "$bench/mlp.lua" 3 | sed 's/^/nnlua /' >>"$results"
-  LD_LIBRARY_PATH=${openmp:-} OMP_NUM_THREADS=1 "$python" "$bench/mlp.py" 3 | sed 's/^/torch /' >>"$results"
+  "$program" "$bench/mlp.lua" 10 | sed 's/^/nnlua /' >>"$results"
+  LD_LIBRARY_PATH=${openmp:-} OMP_NUM_THREADS=1 "$python" "$bench/mlp.py" 10 | sed 's/^/torch /' >>"$results"
   round=$((round + 1))
 done
 
