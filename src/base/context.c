@@ -20,8 +20,6 @@ nnl_context *nnl_context_new(void) {
     return ctx;
 }
 
-void nnl_context_retain(nnl_context *ctx) { ctx->refs++; }
-
 void nnl_context_release(nnl_context *ctx) {
     if (!ctx || --ctx->refs > 0) return;
     nnl_pool_free(ctx->pool);

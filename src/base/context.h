@@ -38,7 +38,7 @@ typedef struct nnl_context {
 
 // Returns new, or NULL when there is no memory at all.
 nnl_context *nnl_context_new(void);
-void nnl_context_retain(nnl_context *ctx);
+static inline void nnl_context_retain(nnl_context *ctx) { ctx->refs++; }
 void nnl_context_release(nnl_context *ctx);
 
 // Record a failure and return its status; the text replaces the one before.

@@ -23,7 +23,7 @@ static int construct(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     const nnl_layer_class *class = lua_touserdata(L, lua_upvalueindex(2));
     char who[NNL_WHO_ROOM];
-    void **object = nnl_push_object(L, NNL_KEPT_LAYER);
+    void **object = nnl_push_object(L, bind, NNL_KEPT_LAYER);
     nnl_layer *layer = *object = nnl_layer_new(bind->ctx, class);
     if (!layer) return nnl_raise(L, bind);
     lua_insert(L, 1);

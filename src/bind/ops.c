@@ -191,13 +191,21 @@ static bool has_options(const reading *r) {
     return kind != NNL_ARG_DIMS && kind != NNL_ARG_SHAPE && kind != NNL_ARG_TENSORS;
 }
 
+// Optional arguments that nothing can have given are at their fallbacks already.
+static bool is_left_out(const reading *r, int param) {
+    return r->next > r->last && !r->options && r->op->params[param].optional;
+}
+
 static void read_call(reading *r) {
     nnl_call_init(r->call, r->op);
-    if (r->last > 1 && has_options(r)) {
+    if (r->last > 1 && lua_type(r->L, r->last) == LUA_TTABLE && has_options(r)) {
+        luaL_checkstack(r->L, 2 * NNL_MAX_ARGS + NNL_MAX_OUTPUTS, "too many options");
         r->options = r->last--;
         check_option_names(r);
     }
-    for (int i = 0; i < NNL_MAX_ARGS && r->op->params[i].kind != NNL_ARG_END; i++) read_param(r, i);
+    for (int i = 0; i < NNL_MAX_ARGS && r->op->params[i].kind != NNL_ARG_END; i++) {
+        if (!is_left_out(r, i)) read_param(r, i);
+    }
     if (r->next <= r->last) {
         luaL_argerror(r->L, r->next, lua_pushfstring(r->L, "%s takes no more arguments", r->op->name));
     }
@@ -227,10 +235,36 @@ static int run_op(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
     reading r = {L, bind, lua_touserdata(L, lua_upvalueindex(2)), &call, 0, nnl_last_argument(L), 1};
-    luaL_checkstack(L, 2 * NNL_MAX_ARGS + NNL_MAX_OUTPUTS, "too many arguments");
     read_call(&r);
     bool in_place = lua_toboolean(L, lua_upvalueindex(3));
     return in_place ? run_in_place(L, bind, &call) : run_into_slots(L, bind, &call);
+}
+
+// Tensor or number, without an error where it is neither.
+static bool take_operand(lua_State *L, const nnl_bind *bind, int index, nnl_arg *arg) {
+    arg->given = true;
+    arg->is_number = lua_type(L, index) == LUA_TNUMBER;
+    if (arg->is_number) {
+        arg->number = nnl_check_number(L, bind, index);
+        return true;
+    }
+    arg->tensor = nnl_to_tensor(L, bind, index);
+    return arg->tensor != NULL;
+}
+
+// a + b and its like: two operands, no options. What is neither tensor nor number gets its message in run_op.
+static int run_operator(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_call call;
+    call.op = lua_touserdata(L, lua_upvalueindex(2));
+    call.into = NULL;
+    call.lists_used = 0;
+    if (!take_operand(L, bind, 1, &call.arg[0]) || !take_operand(L, bind, 2, &call.arg[1])) return run_op(L);
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    for (int k = 0; k < NNL_MAX_OUTPUTS; k++) call.out[k] = NULL;
+    if (nnl_call_run(bind->ctx, &call) != NNL_OK) return nnl_raise(L, bind);
+    *slot = call.out[0];
+    return 1;
 }
 
 // -x comes with x twice.
@@ -262,7 +296,7 @@ static void add_operators(lua_State *L) {
                      {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}};
     lua_getfield(L, NNL_CORE_INDEX, "tensor_metatable");
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
-        push_op(L, nnl_op_named(operators[i].op), run_op, false);
+        push_op(L, nnl_op_named(operators[i].op), run_operator, false);
         lua_setfield(L, -2, operators[i].event);
     }
     push_op(L, nnl_op_named("neg"), run_unary_minus, false);

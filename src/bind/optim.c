@@ -134,7 +134,7 @@ static int construct(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     const nnl_optimizer_class *class = lua_touserdata(L, lua_upvalueindex(2));
     lua_settop(L, 2);
-    void **object = nnl_push_object(L, NNL_KEPT_OPTIMIZER);
+    void **object = nnl_push_object(L, bind, NNL_KEPT_OPTIMIZER);
     nnl_optimizer *optimizer = *object = nnl_optimizer_new(bind->ctx, class);
     if (!optimizer) return nnl_raise(L, bind);
     if (!lua_isnil(L, 2)) read_defaults(L, bind, optimizer, 2);

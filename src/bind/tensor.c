@@ -16,20 +16,12 @@ nnl_bind *nnl_bind_of(lua_State *L) {
     return bind;
 }
 
-void **nnl_push_object(lua_State *L, nnl_kept kind) {
-    void **object = nnl_lua_new_userdata(L, sizeof *object, 0);
-    *object = NULL;
+void **nnl_push_object(lua_State *L, nnl_bind *bind, nnl_kept kind) {
+    nnl_object *o = nnl_lua_new_userdata(L, sizeof *o, 0);
+    *o = (nnl_object){.object = NULL, .mark = bind->metatable[kind]};
     nnl_lua_get_value(L, lua_upvalueindex(1), (int)kind);
     lua_setmetatable(L, -2);
-    return object;
-}
-
-void *nnl_to_object(lua_State *L, const nnl_bind *bind, int index, nnl_kept kind) {
-    void **object = lua_touserdata(L, index);
-    if (!object || !lua_getmetatable(L, index)) return NULL;
-    bool same = lua_topointer(L, -1) == bind->metatable[kind];
-    lua_pop(L, 1);
-    return same ? *object : NULL;
+    return &o->object;
 }
 
 // Tensors' bytes become debt of the collector, in the measure of Lua's own memory: after a round's worth of
@@ -46,7 +38,7 @@ static void feed_collector(lua_State *L, nnl_bind *bind) {
 
 nnl_tensor **nnl_push_slot(lua_State *L, nnl_bind *bind) {
     feed_collector(L, bind);
-    return (nnl_tensor **)nnl_push_object(L, NNL_KEPT_TENSOR);
+    return (nnl_tensor **)nnl_push_object(L, bind, NNL_KEPT_TENSOR);
 }
 
 int nnl_fill_slot(lua_State *L, nnl_bind *bind, nnl_tensor **slot, nnl_tensor *t) {
@@ -61,13 +53,9 @@ int nnl_push_borrowed(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
 
 int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
     if (!t) return nnl_raise(L, bind);
-    *nnl_push_object(L, NNL_KEPT_TENSOR) = t;
+    *nnl_push_object(L, bind, NNL_KEPT_TENSOR) = t;
     feed_collector(L, bind);
     return 1;
-}
-
-nnl_tensor *nnl_to_tensor(lua_State *L, const nnl_bind *bind, int index) {
-    return nnl_to_object(L, bind, index, NNL_KEPT_TENSOR);
 }
 
 nnl_tensor *nnl_check_tensor(lua_State *L, const nnl_bind *bind, int arg) {

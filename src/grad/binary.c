@@ -57,9 +57,10 @@ static void operands_to_save(nnl_binary kind, nnl_tensor **x, nnl_tensor **y) {
 
 static nnl_status binary_record(nnl_context *ctx, const nnl_call *call) {
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
+    nnl_tensor *x = tensor_of(a), *y = tensor_of(b);
+    if (!nnl_grad_wanted(ctx, (nnl_tensor *const[]){x, y}, 2)) return NNL_OK;
     binary_state state = {.number_first = a->is_number};
     if (a->is_number || b->is_number) state.number = a->is_number ? a->number : b->number;
-    nnl_tensor *x = tensor_of(a), *y = tensor_of(b);
     nnl_tensor *saved_x = x, *saved_y = y;
     operands_to_save((nnl_binary)call->op->variant, &saved_x, &saved_y);
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
@@ -84,15 +85,33 @@ static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype
     return NNL_OK;
 }
 
-static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_dtype dtype = NNL_FLOAT32;
-    nnl_shape shape;
+// The dtype and shape of the result.
+static nnl_status binary_result(nnl_context *ctx, const nnl_call *call, nnl_dtype *dtype, nnl_shape *shape) {
     nnl_status status = check_operands(ctx, call);
-    if (status == NNL_OK) status = binary_dtype(ctx, call, &dtype);
-    if (status == NNL_OK) status = operand_shape(ctx, call, &shape);
-    if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, &shape);
-    if (status != NNL_OK) return status;
+    if (status == NNL_OK) status = binary_dtype(ctx, call, dtype);
+    return status == NNL_OK ? operand_shape(ctx, call, shape) : status;
+}
+
+// Two float tensors of one shape and dtype: the result is as they are.
+static bool are_alike(const nnl_arg *a, const nnl_arg *b) {
+    return !a->is_number && !b->is_number && a->tensor->dtype == b->tensor->dtype &&
+           nnl_dtype_is_float(a->tensor->dtype) && nnl_shape_equal(&a->tensor->shape, &b->tensor->shape);
+}
+
+static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
+    nnl_dtype dtype = NNL_FLOAT32;
+    nnl_shape broadcast;
+    const nnl_shape *shape = &broadcast;
+    nnl_status status = NNL_OK;
+    if (are_alike(a, b)) {
+        dtype = a->tensor->dtype;
+        shape = &a->tensor->shape;
+    } else {
+        status = binary_result(ctx, call, &dtype, &broadcast);
+    }
+    if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, shape);
+    if (status != NNL_OK) return status;
     nnl_compute type = nnl_dtype_get(dtype)->compute;
     nnl_binary_fn *fn = ctx->kernels->elementwise->binary[call->op->variant][type];
     if (a->is_number || b->is_number) {

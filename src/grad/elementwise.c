@@ -73,6 +73,7 @@ static nnl_status unary_run(nnl_context *ctx, nnl_call *call, const unary_state 
     if (status != NNL_OK) return status;
     nnl_compute type = nnl_dtype_get(dtype)->compute;
     nnl_apply_unary(call->out[0], x, type, ctx->kernels->elementwise->unary[state->kind][type], state->p);
+    if (!nnl_grad_wanted(ctx, &x, 1)) return NNL_OK;
     unsigned saves = unary_saves[state->kind];
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
                                             .n_inputs = 1,

@@ -8,17 +8,7 @@ static void autograd_destroy(nnl_autograd *autograd);
 
 void nnl_grad_init(nnl_context *ctx) { ctx->autograd_free = nnl_autograd_release; }
 
-bool nnl_requires_grad(const nnl_tensor *t) { return t->autograd && t->autograd->requires_grad; }
-
 bool nnl_is_leaf(const nnl_tensor *t) { return !t->autograd || !t->autograd->node; }
-
-bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *inputs, int n) {
-    if (!ctx->grad_enabled) return false;
-    for (int i = 0; i < n; i++) {
-        if (inputs[i] && nnl_requires_grad(inputs[i])) return true;
-    }
-    return false;
-}
 
 static nnl_autograd *autograd_new(nnl_context *ctx, const nnl_tensor *t) {
     nnl_autograd *autograd = nnl_alloc(&ctx->allocator, sizeof *autograd);

@@ -66,11 +66,20 @@ typedef struct nnl_recording {
 // Installs the hook by which tensors free their nnl_autograd.
 void nnl_grad_init(nnl_context *ctx);
 
-bool nnl_requires_grad(const nnl_tensor *t);
+static inline bool nnl_requires_grad(const nnl_tensor *t) {
+    return t->autograd && t->autograd->requires_grad;
+}
+
 bool nnl_is_leaf(const nnl_tensor *t);
 
 // Whether an operation on these is to be recorded: the mode is on and one of them requires a gradient.
-bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *inputs, int n);
+static inline bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *inputs, int n) {
+    if (!ctx->grad_enabled) return false;
+    for (int i = 0; i < n; i++) {
+        if (inputs[i] && nnl_requires_grad(inputs[i])) return true;
+    }
+    return false;
+}
 
 // Records, if wanted; results of integer dtypes stay constants.
 nnl_status nnl_record(nnl_context *ctx, const nnl_recording *recording);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define BLOCK 512
+#define WHOLE_LIMIT 131072 // elements that one thread takes without a walk
 #define INPUTS (NNL_LOOP_OPERANDS - 1)
 
 typedef union kernel {
@@ -104,7 +105,7 @@ static bool same_layout(const nnl_tensor *a, const nnl_tensor *b) {
 
 // Contiguous operands of one shape need no walk at all.
 static bool run_whole(job *j, const nnl_tensor *const *tensors, int64_t numel) {
-    if (numel >= 131072 || !j->out_direct || !nnl_tensor_is_contiguous(tensors[0])) return false;
+    if (numel >= WHOLE_LIMIT || !j->out_direct || !nnl_tensor_is_contiguous(tensors[0])) return false;
     const void *in[INPUTS];
     for (int k = 0; k < j->inputs; k++) {
         if (!j->direct[k] || !same_layout(tensors[0], tensors[k + 1])) return false;
@@ -113,6 +114,14 @@ static bool run_whole(job *j, const nnl_tensor *const *tensors, int64_t numel) {
     j->call(j, (size_t)numel, nnl_tensor_data(tensors[0]), in);
     return true;
 }
+
+// Whether the memory is an array of the dtype in the order of the shape, and small enough for one thread: most
+// calls of scripts are such, and the kernel's own time hardly more than that of asking.
+static bool is_plain(const nnl_tensor *t, nnl_dtype dtype, const nnl_shape *shape) {
+    return t->dtype == dtype && nnl_shape_equal(&t->shape, shape) && nnl_tensor_is_contiguous(t);
+}
+
+static bool is_small(const nnl_tensor *out) { return nnl_tensor_numel(out) < WHOLE_LIMIT; }
 
 // Fills in what depends on the operands' dtypes, and runs. `result` is the dtype of what the kernel writes.
 static void run_job(job *j, nnl_compute type, nnl_dtype result, const nnl_tensor *const *tensors) {
@@ -143,6 +152,11 @@ static nnl_dtype native_dtype(nnl_compute type) {
 
 void nnl_apply_unary(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_unary_fn *fn,
                      const double *p) {
+    nnl_dtype native = native_dtype(type);
+    if (is_small(out) && is_plain(out, native, &out->shape) && is_plain(x, native, &out->shape)) {
+        fn((size_t)nnl_tensor_numel(out), nnl_tensor_data(out), nnl_tensor_data(x), p);
+        return;
+    }
     job j = {.call = call_unary, .kernel.unary = fn, .p = p, .inputs = 1};
     run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){out, x});
 }
@@ -161,6 +175,12 @@ void nnl_apply_unary_grad2(nnl_tensor *out, const nnl_tensor *u, const nnl_tenso
 
 void nnl_apply_binary(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b, nnl_compute type,
                       nnl_binary_fn *fn) {
+    nnl_dtype native = native_dtype(type);
+    if (is_small(out) && is_plain(out, native, &out->shape) && is_plain(a, native, &out->shape) &&
+        is_plain(b, native, &out->shape)) {
+        fn((size_t)nnl_tensor_numel(out), nnl_tensor_data(out), nnl_tensor_data(a), nnl_tensor_data(b));
+        return;
+    }
     job j = {.call = call_binary, .kernel.binary = fn, .inputs = 2};
     run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){out, a, b});
 }

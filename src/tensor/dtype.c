@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static const nnl_dtype_info dtypes[NNL_DTYPE_COUNT] = {
+const nnl_dtype_info nnl_dtypes[NNL_DTYPE_COUNT] = {
     [NNL_FLOAT32] = {"float32", "F32", 4, NNL_KIND_FLOAT, NNL_IN_FLOAT, true},
     [NNL_FLOAT64] = {"float64", "F64", 8, NNL_KIND_FLOAT, NNL_IN_DOUBLE, true},
     [NNL_INT64] = {"int64", "I64", 8, NNL_KIND_INT, NNL_IN_INT, true},
@@ -15,11 +15,9 @@ static const nnl_dtype_info dtypes[NNL_DTYPE_COUNT] = {
     [NNL_FLOAT16] = {"float16", "F16", 2, NNL_KIND_FLOAT, NNL_IN_FLOAT, false},
 };
 
-const nnl_dtype_info *nnl_dtype_get(nnl_dtype dtype) { return &dtypes[dtype]; }
-
 bool nnl_dtype_named(const char *name, nnl_dtype *dtype) {
     for (int i = 0; i < NNL_DTYPE_COUNT; i++) {
-        if (strcmp(dtypes[i].name, name) == 0) {
+        if (strcmp(nnl_dtypes[i].name, name) == 0) {
             *dtype = (nnl_dtype)i;
             return true;
         }
@@ -27,14 +25,10 @@ bool nnl_dtype_named(const char *name, nnl_dtype *dtype) {
     return false;
 }
 
-bool nnl_dtype_is_float(nnl_dtype dtype) { return dtypes[dtype].kind == NNL_KIND_FLOAT; }
-
-size_t nnl_dtype_size(nnl_dtype dtype) { return dtypes[dtype].size; }
-
 // Two 16-bit floats of different kinds meet in float32; uint8 and int32 in the wider one, which has a sign.
 nnl_dtype nnl_dtype_promote(nnl_dtype a, nnl_dtype b) {
     if (a == b) return a;
-    const nnl_dtype_info *ia = &dtypes[a], *ib = &dtypes[b];
+    const nnl_dtype_info *ia = &nnl_dtypes[a], *ib = &nnl_dtypes[b];
     if (ia->kind != ib->kind) return ia->kind > ib->kind ? a : b;
     if (ia->size == ib->size) return NNL_FLOAT32;
     return ia->size > ib->size ? a : b;
@@ -90,14 +84,34 @@ static uint16_t to_float16(float f) {
 
 void nnl_element_write(nnl_dtype dtype, void *memory, nnl_number value) {
     int64_t whole = value.is_int ? value.i : to_int64(value.d);
-    float single = (float)value.d;
-    int32_t narrow = (int32_t)(uint32_t)whole;
-    uint8_t byte = (uint8_t)whole, truth = value.d != 0;
-    uint16_t half = dtype == NNL_BFLOAT16 ? to_bfloat16(single) : to_float16(single);
-    const void *source[NNL_DTYPE_COUNT] = {
-        [NNL_FLOAT32] = &single, [NNL_FLOAT64] = &value.d, [NNL_INT64] = &whole,   [NNL_INT32] = &narrow,
-        [NNL_UINT8] = &byte,     [NNL_BOOL] = &truth,      [NNL_BFLOAT16] = &half, [NNL_FLOAT16] = &half};
-    memcpy(memory, source[dtype], dtypes[dtype].size);
+    switch (dtype) {
+    case NNL_FLOAT32:
+        *(float *)memory = (float)value.d;
+        break;
+    case NNL_FLOAT64:
+        *(double *)memory = value.d;
+        break;
+    case NNL_INT64:
+        *(int64_t *)memory = whole;
+        break;
+    case NNL_INT32:
+        *(int32_t *)memory = (int32_t)(uint32_t)whole;
+        break;
+    case NNL_UINT8:
+        *(uint8_t *)memory = (uint8_t)whole;
+        break;
+    case NNL_BOOL:
+        *(uint8_t *)memory = value.d != 0;
+        break;
+    case NNL_BFLOAT16:
+        *(uint16_t *)memory = to_bfloat16((float)value.d);
+        break;
+    case NNL_FLOAT16:
+        *(uint16_t *)memory = to_float16((float)value.d);
+        break;
+    case NNL_DTYPE_COUNT:
+        break;
+    }
 }
 
 nnl_number nnl_element_read(nnl_dtype dtype, const void *memory) {

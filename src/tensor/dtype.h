@@ -20,13 +20,14 @@ typedef struct nnl_dtype_info {
     bool native; // the memory is an array of the compute type itself
 } nnl_dtype_info;
 
-const nnl_dtype_info *nnl_dtype_get(nnl_dtype dtype);
+extern const nnl_dtype_info nnl_dtypes[NNL_DTYPE_COUNT];
+
+static inline const nnl_dtype_info *nnl_dtype_get(nnl_dtype dtype) { return &nnl_dtypes[dtype]; }
+static inline bool nnl_dtype_is_float(nnl_dtype dtype) { return nnl_dtypes[dtype].kind == NNL_KIND_FLOAT; }
+static inline size_t nnl_dtype_size(nnl_dtype dtype) { return nnl_dtypes[dtype].size; }
 
 // The dtype of this name; false where there is none.
 bool nnl_dtype_named(const char *name, nnl_dtype *dtype);
-
-bool nnl_dtype_is_float(nnl_dtype dtype);
-size_t nnl_dtype_size(nnl_dtype dtype);
 
 // The type of the result of an operation on two tensors of these types, as in PyTorch.
 nnl_dtype nnl_dtype_promote(nnl_dtype a, nnl_dtype b);

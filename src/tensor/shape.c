@@ -10,20 +10,6 @@ nnl_shape nnl_shape_of(int ndim, const int64_t *size) {
     return shape;
 }
 
-int64_t nnl_shape_numel(const nnl_shape *shape) {
-    int64_t numel = 1;
-    for (int d = 0; d < shape->ndim; d++) numel *= shape->size[d];
-    return numel;
-}
-
-bool nnl_shape_equal(const nnl_shape *a, const nnl_shape *b) {
-    if (a->ndim != b->ndim) return false;
-    for (int d = 0; d < a->ndim; d++) {
-        if (a->size[d] != b->size[d]) return false;
-    }
-    return true;
-}
-
 const char *nnl_shape_text(const nnl_shape *shape, char text[NNL_SHAPE_TEXT]) {
     size_t used = 0;
     text[used++] = '(';

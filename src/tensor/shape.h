@@ -18,8 +18,19 @@ typedef struct nnl_shape {
 } nnl_shape;
 
 nnl_shape nnl_shape_of(int ndim, const int64_t *size);
-int64_t nnl_shape_numel(const nnl_shape *shape);
-bool nnl_shape_equal(const nnl_shape *a, const nnl_shape *b);
+static inline int64_t nnl_shape_numel(const nnl_shape *shape) {
+    int64_t numel = 1;
+    for (int d = 0; d < shape->ndim; d++) numel *= shape->size[d];
+    return numel;
+}
+
+static inline bool nnl_shape_equal(const nnl_shape *a, const nnl_shape *b) {
+    if (a->ndim != b->ndim) return false;
+    for (int d = 0; d < a->ndim; d++) {
+        if (a->size[d] != b->size[d]) return false;
+    }
+    return true;
+}
 
 // "(2, 3)", as in messages; returns text.
 const char *nnl_shape_text(const nnl_shape *shape, char text[NNL_SHAPE_TEXT]);

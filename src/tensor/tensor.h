@@ -24,7 +24,8 @@ typedef struct nnl_storage {
 typedef struct nnl_tensor {
     uint32_t refs;
     nnl_dtype dtype;
-    bool is_view; // made by a view operation: writing to it changes another tensor
+    bool is_view;    // made by a view operation: writing to it changes another tensor
+    bool in_storage; // this struct lies in the storage's own block, as that of its first tensor does
     nnl_context *ctx;
     nnl_storage *storage;
     struct nnl_autograd *autograd; // gradient and place in the graph (grad/graph.h); NULL for a constant
@@ -50,10 +51,25 @@ nnl_tensor *nnl_tensor_detach(const nnl_tensor *t);
 nnl_tensor *nnl_tensor_retain(nnl_tensor *t);
 void nnl_tensor_release(nnl_tensor *t); // NULL is allowed
 
-void *nnl_tensor_data(const nnl_tensor *t);
-int64_t nnl_tensor_numel(const nnl_tensor *t);
-bool nnl_tensor_is_contiguous(const nnl_tensor *t);
-nnl_compute nnl_tensor_compute(const nnl_tensor *t);
+static inline void *nnl_tensor_data(const nnl_tensor *t) {
+    return t->storage->data + (size_t)t->offset * nnl_dtype_size(t->dtype);
+}
+
+static inline int64_t nnl_tensor_numel(const nnl_tensor *t) { return nnl_shape_numel(&t->shape); }
+
+static inline nnl_compute nnl_tensor_compute(const nnl_tensor *t) {
+    return nnl_dtype_get(t->dtype)->compute;
+}
+
+static inline bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
+    int64_t step = 1;
+    for (int d = t->shape.ndim - 1; d >= 0; d--) {
+        if (t->shape.size[d] == 0) return true;
+        if (t->shape.size[d] != 1 && t->stride[d] != step) return false;
+        step *= t->shape.size[d];
+    }
+    return true;
+}
 
 // Note that the elements have changed in place.
 void nnl_tensor_changed(nnl_tensor *t);

@@ -1,0 +1,33 @@
+-- small.lua: the time of one operation on 100 elements, in microseconds, as lines "name<TAB>time". Beside small.py.
+
+local nn = require "nnlua"
+
+local COUNT, ROUNDS = 200000, 3
+
+nn.set_num_threads(1)
+local a, b = nn.randn(100), nn.randn(100)
+local sink
+
+local workloads = {
+  { "a + b", function() for _ = 1, COUNT do sink = a + b end end },
+  { "a * 2", function() for _ = 1, COUNT do sink = a * 2 end end },
+  { "a:sum()", function() for _ = 1, COUNT do sink = a:sum() end end },
+  { "a[i]", function() for i = 1, COUNT do sink = a[i % 100 + 1] end end },
+  { "a[i] = x", function() for i = 1, COUNT do a[i % 100 + 1] = 0.5 end end },
+  { "a:add_(b)", function() for _ = 1, COUNT do a:add_(b) end end },
+  { "a:exp()", function() for _ = 1, COUNT do sink = b:exp() end end },
+  { "a:reshape(10, 10)", function() for _ = 1, COUNT do sink = b:reshape(10, 10) end end },
+}
+
+local function least(run)
+  local best = math.huge
+  for _ = 1, ROUNDS do
+    local start = nn.clock()
+    run()
+    best = math.min(best, nn.clock() - start)
+  end
+  return best / COUNT * 1e6
+end
+
+for _, workload in ipairs(workloads) do print(("%s\t%.4f"):format(workload[1], least(workload[2]))) end
+return sink
