@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "app/repl.h"
 #include "app/script.h"
+#include "app/state.h"
 #include "nnlua.h"
 
 #include <lauxlib.h>
@@ -184,12 +185,12 @@ int main(int argc, char **argv) {
     }
     if (given.version) print_version();
     nnlua_own_process();
-    lua_State *L = luaL_newstate();
+    lua_State *L = nnl_state_new();
     if (!L) {
         fputs("nnlua: cannot create a Lua state: not enough memory\n", stderr);
         return EXIT_FAILURE;
     }
     bool succeeded = run_state(L, &given);
-    lua_close(L);
+    nnl_state_close(L);
     return succeeded ? EXIT_SUCCESS : EXIT_FAILURE;
 }

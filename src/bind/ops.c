@@ -215,6 +215,12 @@ static void read_call(reading *r) {
 static int run_into_slots(lua_State *L, nnl_bind *bind, nnl_call *call) {
     nnl_tensor **slot[NNL_MAX_OUTPUTS];
     int base = lua_gettop(L), count = 0;
+    if (call->op->outputs == 1) {
+        slot[0] = nnl_push_slot(L, bind);
+        if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
+        *slot[0] = call->out[0];
+        return 1;
+    }
     for (int k = 0; k < call->op->outputs; k++) slot[k] = nnl_push_slot(L, bind);
     if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
     for (; count < call->op->outputs && call->out[count]; count++) *slot[count] = call->out[count];
@@ -230,26 +236,41 @@ static int run_in_place(lua_State *L, nnl_bind *bind, nnl_call *call) {
     return 1;
 }
 
-// Upvalues: the state, the record, whether it is the form that changes its first argument.
+// Upvalues: the state, the record.
+static void read_all(lua_State *L, nnl_bind *bind, nnl_call *call) {
+    const nnl_op *op = lua_touserdata(L, lua_upvalueindex(2));
+    bool one_suffices = op->params[1].kind == NNL_ARG_END || op->params[1].optional;
+    nnl_tensor *t = one_suffices && lua_gettop(L) == 1 ? nnl_to_tensor(L, bind, 1) : NULL;
+    if (t && op->params[0].kind == NNL_ARG_TENSOR) { // x:sum(), x:exp() and their like
+        nnl_call_init(call, op);
+        call->arg[0] = (nnl_arg){.given = true, .tensor = t};
+        return;
+    }
+    reading r = {L, bind, op, call, 0, nnl_last_argument(L), 1};
+    read_call(&r);
+}
+
 static int run_op(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
-    reading r = {L, bind, lua_touserdata(L, lua_upvalueindex(2)), &call, 0, nnl_last_argument(L), 1};
-    read_call(&r);
-    bool in_place = lua_toboolean(L, lua_upvalueindex(3));
-    return in_place ? run_in_place(L, bind, &call) : run_into_slots(L, bind, &call);
+    read_all(L, bind, &call);
+    return run_into_slots(L, bind, &call);
+}
+
+static int run_op_in_place(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_call call;
+    read_all(L, bind, &call);
+    return run_in_place(L, bind, &call);
 }
 
 // Tensor or number, without an error where it is neither.
 static bool take_operand(lua_State *L, const nnl_bind *bind, int index, nnl_arg *arg) {
     arg->given = true;
-    arg->is_number = lua_type(L, index) == LUA_TNUMBER;
-    if (arg->is_number) {
-        arg->number = nnl_check_number(L, bind, index);
-        return true;
-    }
     arg->tensor = nnl_to_tensor(L, bind, index);
-    return arg->tensor != NULL;
+    arg->is_number = !arg->tensor && lua_type(L, index) == LUA_TNUMBER;
+    if (arg->is_number) arg->number = nnl_check_number(L, bind, index);
+    return arg->is_number || arg->tensor;
 }
 
 // a + b and its like: two operands, no options. What is neither tensor nor number gets its message in run_op.
@@ -273,17 +294,16 @@ static int run_unary_minus(lua_State *L) {
     return run_op(L);
 }
 
-static void push_op(lua_State *L, const nnl_op *op, lua_CFunction function, bool in_place) {
+static void push_op(lua_State *L, const nnl_op *op, lua_CFunction function) {
     lua_pushlightuserdata(L, (void *)op);
-    lua_pushboolean(L, in_place);
-    nnl_push_function(L, function, 2);
+    nnl_push_function(L, function, 1);
 }
 
 static void add_method(lua_State *L, const nnl_op *op, int methods) {
-    push_op(L, op, run_op, false);
+    push_op(L, op, run_op);
     lua_setfield(L, methods, op->name);
     if (!(op->flags & (NNL_OP_IN_PLACE | NNL_OP_IN_PLACE_BY_COPY))) return;
-    push_op(L, op, run_op, true);
+    push_op(L, op, run_op_in_place);
     lua_pushfstring(L, "%s_", op->name);
     lua_insert(L, -2);
     lua_rawset(L, methods);
@@ -296,10 +316,10 @@ static void add_operators(lua_State *L) {
                      {"__pow", "pow"}, {"__mod", "remainder"}, {"__idiv", "floor_divide"}};
     lua_getfield(L, NNL_CORE_INDEX, "tensor_metatable");
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
-        push_op(L, nnl_op_named(operators[i].op), run_operator, false);
+        push_op(L, nnl_op_named(operators[i].op), run_operator);
         lua_setfield(L, -2, operators[i].event);
     }
-    push_op(L, nnl_op_named("neg"), run_unary_minus, false);
+    push_op(L, nnl_op_named("neg"), run_unary_minus);
     lua_setfield(L, -2, "__unm");
     lua_pop(L, 1);
 }
@@ -314,11 +334,11 @@ void nnl_open_ops(lua_State *L) {
     while ((op = nnl_ops_next(&cursor)) != NULL) {
         if (op->flags & NNL_OP_METHOD) add_method(L, op, methods);
         if (op->flags & NNL_OP_FUNCTION) {
-            push_op(L, op, run_op, false);
+            push_op(L, op, run_op);
             lua_setfield(L, NNL_CORE_INDEX, op->name);
         }
         if (op->flags & NNL_OP_FUNCTIONAL) {
-            push_op(L, op, run_op, false);
+            push_op(L, op, run_op);
             lua_setfield(L, functional, op->name);
         }
     }

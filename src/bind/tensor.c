@@ -103,12 +103,14 @@ static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *n
 
 // Upvalue 2: the table of methods.
 static int tensor_index(lua_State *L) {
+    bool named = lua_type(L, 2) == LUA_TSTRING;
+    if (named) { // a method, most often: found without a look at the tensor
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) return 1;
+    }
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
-    if (lua_type(L, 2) != LUA_TSTRING) return nnl_index_read(L, bind, t);
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) return 1;
-    return push_field(L, bind, t, lua_tostring(L, 2));
+    return named ? push_field(L, bind, t, lua_tostring(L, 2)) : nnl_index_read(L, bind, t);
 }
 
 static int set_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *name) {

@@ -33,11 +33,24 @@ static nnl_dtype working_dtype(nnl_dtype dtype) {
     return native[nnl_dtype_get(dtype)->compute];
 }
 
+// Everything to one, of few elements that lie in memory as the kernel wants them: no layout to be found.
+static bool is_one_row(const nnl_tensor *x, const bool *dropped, nnl_dtype working) {
+    for (int d = 0; d < x->shape.ndim; d++) {
+        if (!dropped[d]) return false;
+    }
+    return x->dtype == working && nnl_tensor_is_contiguous(x) && nnl_tensor_numel(x) <= NNL_REDUCE_SMALL;
+}
+
 nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
                         bool keepdim, nnl_dtype dtype) {
     nnl_rows rows;
     nnl_shape shape = nnl_shape_reduced(&x->shape, dropped, keepdim);
     nnl_dtype working = working_dtype(dtype);
+    if (dtype == working && is_one_row(x, dropped, working)) {
+        nnl_tensor *one = nnl_tensor_new(ctx, dtype, &shape);
+        if (one) nnl_reduce_small(ctx, kind, x, one);
+        return one;
+    }
     if (nnl_rows_init(ctx, &rows, x, dropped, working) != NNL_OK) return NULL;
     nnl_tensor *out = nnl_tensor_new(ctx, working, &shape);
     if (out && nnl_reduce_rows(ctx, &rows, kind, out) != NNL_OK) {
@@ -59,6 +72,7 @@ static double count_of(const nnl_tensor *x, const bool *dropped) {
 
 static nnl_status record_reduction(nnl_context *ctx, nnl_call *call, nnl_tensor *x, const bool *dropped,
                                    bool save) {
+    if (!nnl_grad_wanted(ctx, &x, 1)) return NNL_OK;
     reduce_state state = {.shape = x->shape,
                           .kept = nnl_shape_reduced(&x->shape, dropped, true),
                           .count = count_of(x, dropped)};

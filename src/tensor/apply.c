@@ -115,9 +115,9 @@ static bool run_whole(job *j, const nnl_tensor *const *tensors, int64_t numel) {
     return true;
 }
 
-// Whether the memory is an array of the dtype in the order of the shape, and small enough for one thread: most
-// calls of scripts are such, and the kernel's own time hardly more than that of asking.
-static bool is_plain(const nnl_tensor *t, nnl_dtype dtype, const nnl_shape *shape) {
+// Whether the memory is an array of the dtype in the order of the shape, and small enough for one thread:
+// most calls of scripts are such, and the kernel's own time hardly more than that of asking.
+static inline bool is_plain(const nnl_tensor *t, nnl_dtype dtype, const nnl_shape *shape) {
     return t->dtype == dtype && nnl_shape_equal(&t->shape, shape) && nnl_tensor_is_contiguous(t);
 }
 

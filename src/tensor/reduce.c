@@ -5,7 +5,7 @@
 #include <string.h>
 
 // Elements in one part of a large reduction.
-#define PART_ELEMENTS 65536
+#define PART_ELEMENTS NNL_REDUCE_SMALL
 
 // Whether the dropped dimensions are next to each other (dimensions of size 1 do not matter).
 static bool dropped_together(const nnl_tensor *x, const bool *dropped) {
@@ -61,7 +61,7 @@ nnl_status nnl_rows_init(nnl_context *ctx, nnl_rows *rows, const nnl_tensor *x, 
     rows->type = nnl_dtype_get(dtype)->compute;
     if (dropped_together(x, dropped)) {
         bool ready = x->dtype == dtype && nnl_tensor_is_contiguous(x);
-        rows->source = ready ? nnl_tensor_detach(x) : converted(ctx, x, dtype);
+        rows->source = ready ? nnl_tensor_retain((nnl_tensor *)x) : converted(ctx, x, dtype);
     } else {
         nnl_tensor *ordered = dropped_last(x, dropped);
         rows->source = ordered ? converted(ctx, ordered, dtype) : NULL;
@@ -159,6 +159,11 @@ static job job_for(const nnl_rows *rows, nnl_tensor *out) {
                  .out = nnl_tensor_data(out),
                  .element = element,
                  .out_element = nnl_dtype_size(out->dtype)};
+}
+
+void nnl_reduce_small(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, nnl_tensor *out) {
+    nnl_reduce_fn *reduce = ctx->kernels->reduce->reduce[kind][nnl_tensor_compute(x)];
+    reduce((size_t)nnl_tensor_numel(x), 1, nnl_tensor_data(out), nnl_tensor_data(x), 1);
 }
 
 nnl_status nnl_reduce_rows(nnl_context *ctx, const nnl_rows *rows, nnl_reduction kind, nnl_tensor *out) {

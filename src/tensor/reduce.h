@@ -17,6 +17,10 @@ typedef struct nnl_rows {
 // native.
 nnl_status nnl_rows_init(nnl_context *ctx, nnl_rows *rows, const nnl_tensor *x, const bool *dropped,
                          nnl_dtype dtype);
+// All of a contiguous tensor of at most NNL_REDUCE_SMALL elements, of a native dtype, to the one of `out`.
+#define NNL_REDUCE_SMALL 65536
+void nnl_reduce_small(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, nnl_tensor *out);
+
 void nnl_rows_done(nnl_rows *rows);
 
 // out: contiguous, outer * inner elements of the rows' dtype. Large work is cut by shape and threaded; the

@@ -69,21 +69,34 @@ void nnl_shape_strides(const nnl_shape *shape, int64_t *stride) {
     }
 }
 
-nnl_status nnl_shape_check(nnl_context *ctx, const char *who, const nnl_shape *shape, size_t element_size) {
+static int64_t no_layout(nnl_context *ctx, const char *who, const nnl_shape *shape, bool negative) {
     char text[NNL_SHAPE_TEXT];
-    int64_t bytes = (int64_t)element_size;
-    bool huge = false;
-    for (int d = 0; d < shape->ndim; d++) {
+    nnl_shape_text(shape, text);
+    if (negative) {
+        nnl_fail(ctx, NNL_ERR_SHAPE, "%s: shape %s has a negative size", who, text);
+    } else {
+        nnl_fail(ctx, NNL_ERR_MEMORY, "%s: shape %s is larger than any memory", who, text);
+    }
+    return -1;
+}
+
+int64_t nnl_shape_layout(nnl_context *ctx, const char *who, const nnl_shape *shape, size_t element_size,
+                         int64_t *stride) {
+    int64_t step = 1, bytes = 0; // step as if no size were 0
+    bool huge = false, empty = false;
+    for (int d = shape->ndim - 1; d >= 0; d--) {
         int64_t size = shape->size[d];
-        if (size < 0) {
-            return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: shape %s has a negative size", who,
-                            nnl_shape_text(shape, text));
-        }
-        huge = huge || __builtin_mul_overflow(bytes, size > 1 ? size : 1, &bytes);
+        if (size < 0) return no_layout(ctx, who, shape, true);
+        stride[d] = step;
+        empty = empty || size == 0;
+        if (size > 1) huge = huge || __builtin_mul_overflow(step, size, &step);
     }
-    if (huge || bytes > INT64_MAX / 4) {
-        return nnl_fail(ctx, NNL_ERR_MEMORY, "%s: shape %s is larger than any memory", who,
-                        nnl_shape_text(shape, text));
-    }
-    return NNL_OK;
+    huge = huge || __builtin_mul_overflow(step, (int64_t)element_size, &bytes) || bytes > INT64_MAX / 4;
+    if (huge) return no_layout(ctx, who, shape, false);
+    return empty ? 0 : bytes;
+}
+
+nnl_status nnl_shape_check(nnl_context *ctx, const char *who, const nnl_shape *shape, size_t element_size) {
+    int64_t stride[NNL_MAX_DIMS];
+    return nnl_shape_layout(ctx, who, shape, element_size, stride) < 0 ? ctx->status : NNL_OK;
 }

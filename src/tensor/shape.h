@@ -51,4 +51,8 @@ void nnl_shape_strides(const nnl_shape *shape, int64_t *stride);
 // Checks that no size is negative and the number of bytes is one that memory can have.
 nnl_status nnl_shape_check(nnl_context *ctx, const char *who, const nnl_shape *shape, size_t element_size);
 
+// The same, with row-major strides on the way. Returns the number of bytes, -1 for an error.
+int64_t nnl_shape_layout(nnl_context *ctx, const char *who, const nnl_shape *shape, size_t element_size,
+                         int64_t *stride);
+
 #endif

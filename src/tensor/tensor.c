@@ -31,7 +31,7 @@ static void tensor_init(nnl_tensor *t, nnl_dtype dtype, const nnl_shape *shape, 
     t->ctx->live_tensors++;
 }
 
-// A storage and its first tensor, with room for so many bytes behind them.
+// A storage and its first tensor, with room for so many bytes behind them. The strides are the caller's.
 static nnl_tensor *block_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, size_t bytes) {
     block_head *head = nnl_alloc(&ctx->allocator, BLOCK_HEAD + bytes);
     if (!head) {
@@ -41,24 +41,27 @@ static nnl_tensor *block_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape 
     head->storage = (nnl_storage){.refs = 1, .ctx = ctx, .data = (char *)head + BLOCK_HEAD, .bytes = bytes};
     tensor_init(&head->first, dtype, shape, &head->storage);
     head->first.in_storage = true;
-    nnl_shape_strides(shape, head->first.stride);
     return &head->first;
 }
 
 nnl_tensor *nnl_tensor_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape) {
-    size_t element_size = nnl_dtype_size(dtype);
-    if (nnl_shape_check(ctx, "tensor", shape, element_size) != NNL_OK) return NULL;
-    return block_new(ctx, dtype, shape, (size_t)nnl_shape_numel(shape) * element_size);
+    int64_t stride[NNL_MAX_DIMS];
+    int64_t bytes = nnl_shape_layout(ctx, "tensor", shape, nnl_dtype_size(dtype), stride);
+    nnl_tensor *t = bytes >= 0 ? block_new(ctx, dtype, shape, (size_t)bytes) : NULL;
+    if (!t) return NULL;
+    for (int d = 0; d < shape->ndim; d++) t->stride[d] = stride[d];
+    return t;
 }
 
 nnl_tensor *nnl_tensor_over(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, void *data,
                             void (*release)(void *owner), void *owner) {
-    size_t element_size = nnl_dtype_size(dtype);
-    if (nnl_shape_check(ctx, "tensor", shape, element_size) != NNL_OK) return NULL;
-    nnl_tensor *t = block_new(ctx, dtype, shape, 0);
+    int64_t stride[NNL_MAX_DIMS];
+    int64_t bytes = nnl_shape_layout(ctx, "tensor", shape, nnl_dtype_size(dtype), stride);
+    nnl_tensor *t = bytes >= 0 ? block_new(ctx, dtype, shape, 0) : NULL;
     if (!t) return NULL;
+    for (int d = 0; d < shape->ndim; d++) t->stride[d] = stride[d];
     t->storage->data = data;
-    t->storage->bytes = (size_t)nnl_shape_numel(shape) * element_size;
+    t->storage->bytes = (size_t)bytes;
     t->storage->release = release;
     t->storage->owner = owner;
     return t;

@@ -57,9 +57,7 @@ static inline void *nnl_tensor_data(const nnl_tensor *t) {
 
 static inline int64_t nnl_tensor_numel(const nnl_tensor *t) { return nnl_shape_numel(&t->shape); }
 
-static inline nnl_compute nnl_tensor_compute(const nnl_tensor *t) {
-    return nnl_dtype_get(t->dtype)->compute;
-}
+static inline nnl_compute nnl_tensor_compute(const nnl_tensor *t) { return nnl_dtype_get(t->dtype)->compute; }
 
 static inline bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
     int64_t step = 1;
