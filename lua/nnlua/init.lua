@@ -31,7 +31,7 @@ local parts = {
   Lambda = "containers", save = "files", load = "files", load_bytes = "files",
   Function = "autograd", gradcheck = "autograd",
 }
-local wholes = { data = "data", metrics = "metrics", optim = "optim" }
+local wholes = { data = "data", metrics = "metrics", optim = "optim", utils = "utils" }
 
 local function load_part(_, name)
   local value

@@ -1,8 +1,10 @@
---- nn.optim: the optimizers and their learning rate schedules.
+--- nn.optim: the optimizers and their learning rate schedules; averages of parameters.
 
 local core = require "nnlua.core"
 
-local optim = { lr_scheduler = require "nnlua.schedules" }
+local optim = {
+  lr_scheduler = require "nnlua.schedules", LBFGS = require "nnlua.lbfgs", EMA = require "nnlua.averages",
+}
 
 for name, optimizer in pairs(core.optimizers) do optim[name] = optimizer end
 

@@ -147,6 +147,17 @@ typedef void nnl_adam_fn(size_t n, void *p, const void *g, void *m, void *v, voi
 typedef void nnl_rmsprop_fn(size_t n, void *p, const void *g, void *v, void *mean, void *buffer,
                             const nnl_rmsprop_step *step);
 
+// The numbers of a step of NAdam, Adagrad, Adadelta and Lion; what each of them means by `rate` and `more` is
+// told beside its kernel.
+typedef struct nnl_adaptive_step {
+    double rate, weight_decay, beta1, beta2, eps, more;
+    bool maximize;
+} nnl_adaptive_step;
+
+// first, second: the rule's state; NULL where it has less
+typedef void nnl_adaptive_fn(size_t n, void *p, const void *g, void *first, void *second,
+                             const nnl_adaptive_step *step);
+
 // The tables, one group for each file of kernel/isa/. Indexed by compute type where the last index is
 // [NNL_COMPUTE_COUNT]; a NULL entry means that the operation has no meaning there.
 typedef struct nnl_convert_kernels {
@@ -195,6 +206,13 @@ typedef struct nnl_optim_kernels {
     nnl_rmsprop_fn *rmsprop[NNL_COMPUTE_COUNT];
 } nnl_optim_kernels;
 
+typedef struct nnl_adaptive_kernels {
+    nnl_adaptive_fn *nadam[NNL_COMPUTE_COUNT];
+    nnl_adaptive_fn *adagrad[NNL_COMPUTE_COUNT];
+    nnl_adaptive_fn *adadelta[NNL_COMPUTE_COUNT];
+    nnl_adaptive_fn *lion[NNL_COMPUTE_COUNT];
+} nnl_adaptive_kernels;
+
 // Small products in float: see gemm.c for the sizes that they are for.
 typedef struct nnl_product_kernels {
     // out[j] = sum_i x[i] * w[j][i] for the n rows of w, each k long, ld apart
@@ -216,6 +234,7 @@ typedef struct nnl_kernels {
     const nnl_loss_kernels *loss;
     const nnl_random_kernels *random;
     const nnl_optim_kernels *optim;
+    const nnl_adaptive_kernels *adaptive;
     const nnl_product_kernels *product;
 } nnl_kernels;
 

@@ -10,8 +10,8 @@ enum { LR, BETAS, EPS, WEIGHT_DECAY, AMSGRAD, MAXIMIZE };
 
 static bool uses_state(const nnl_option_value *option, int k) { return k < 2 || option[AMSGRAD].i != 0; }
 
-static void rule(const nnl_optim_kernels *kernels, const nnl_update *u) {
-    kernels->adam[u->type](u->n, u->param, u->grad, u->state[0], u->state[1], u->state[2], u->step);
+static void rule(const nnl_kernels *kernels, const nnl_update *u) {
+    kernels->optim->adam[u->type](u->n, u->param, u->grad, u->state[0], u->state[1], u->state[2], u->step);
 }
 
 static void run(nnl_context *ctx, const nnl_option_value *option, nnl_param_state *p, const nnl_tensor *grad,
@@ -40,12 +40,7 @@ static void adamw_update(nnl_context *ctx, const nnl_option_value *option, nnl_p
 }
 
 #define OPTIONS(decay, decay_doc)                                                                            \
-    [LR] = NNL_OPTION_LR(0.001),                                                                             \
-    [BETAS] = {.name = "betas",                                                                              \
-               .type = NNL_OPTION_NUMBERS,                                                                   \
-               .fallback = {0.9, 0.999},                                                                     \
-               .high = 0.9999999999,                                                                         \
-               .doc = "how much of the averages of the gradient and its square is kept"},                    \
+    [LR] = NNL_OPTION_LR(0.001), [BETAS] = NNL_OPTION_BETAS(0.9, 0.999),                                     \
     [EPS] = NNL_OPTION_RATE("eps", 1e-8, "added to the denominator"),                                        \
     [WEIGHT_DECAY] = NNL_OPTION_RATE("weight_decay", decay, decay_doc),                                      \
     [AMSGRAD] = NNL_OPTION_FLAG("amsgrad", "divide by the largest average square so far"),                   \

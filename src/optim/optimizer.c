@@ -10,8 +10,8 @@
 // Elements of one part of a large parameter: some 50 microseconds of work.
 #define PART_ELEMENTS 65536
 
-const nnl_optimizer_class *const nnl_optimizer_classes[] = {&nnl_sgd, &nnl_adam, &nnl_adamw, &nnl_rmsprop,
-                                                            NULL};
+const nnl_optimizer_class *const nnl_optimizer_classes[] = {
+    &nnl_sgd, &nnl_adam, &nnl_adamw, &nnl_nadam, &nnl_rmsprop, &nnl_adagrad, &nnl_adadelta, &nnl_lion, NULL};
 
 // ---- groups and parameters
 
@@ -158,13 +158,14 @@ void nnl_optimizer_forget(nnl_param_state *p) {
         p->state[k] = NULL;
     }
     p->steps = 0;
+    p->product = 0;
 }
 
 // ---- stepping
 
 typedef struct update_job {
     nnl_update all;
-    const nnl_optim_kernels *kernels;
+    const nnl_kernels *kernels;
     nnl_update_fn *rule;
     size_t element;
 } update_job;
@@ -189,7 +190,7 @@ void nnl_update_run(nnl_context *ctx, nnl_param_state *p, const nnl_tensor *grad
                               .param = nnl_tensor_data(p->param),
                               .grad = nnl_tensor_data(grad),
                               .step = step},
-                      .kernels = ctx->kernels->optim,
+                      .kernels = ctx->kernels,
                       .rule = rule,
                       .element = nnl_dtype_size(p->param->dtype)};
     for (int k = 0; k < NNL_MAX_STATE; k++) {

@@ -14,6 +14,7 @@ typedef struct nnl_param_state {
         *state[NNL_MAX_STATE]; // like the parameter; NULL until first needed, or where the options need none
     int64_t steps;             // taken so far
     bool fresh;                // state was made in this step
+    double product;            // of a rule's factors over all steps (NAdam); 0 where it is to be found anew
 } nnl_param_state;
 
 typedef struct nnl_param_group {

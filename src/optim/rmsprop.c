@@ -13,9 +13,9 @@ static bool uses_state(const nnl_option_value *option, int k) {
     return k == SQUARE_AVG || option[MOMENTUM].d != 0;
 }
 
-static void rule(const nnl_optim_kernels *kernels, const nnl_update *u) {
-    kernels->rmsprop[u->type](u->n, u->param, u->grad, u->state[SQUARE_AVG], u->state[GRAD_AVG],
-                              u->state[MOMENTUM_BUFFER], u->step);
+static void rule(const nnl_kernels *kernels, const nnl_update *u) {
+    kernels->optim->rmsprop[u->type](u->n, u->param, u->grad, u->state[SQUARE_AVG], u->state[GRAD_AVG],
+                                     u->state[MOMENTUM_BUFFER], u->step);
 }
 
 static void update(nnl_context *ctx, const nnl_option_value *option, nnl_param_state *p,

@@ -18,8 +18,8 @@ static nnl_status check(nnl_context *ctx, const nnl_option_value *option) {
                     "nn.optim.SGD: option 'nesterov' needs a momentum greater than 0 and a dampening of 0");
 }
 
-static void rule(const nnl_optim_kernels *kernels, const nnl_update *u) {
-    kernels->sgd[u->type](u->n, u->param, u->grad, u->state[0], u->step);
+static void rule(const nnl_kernels *kernels, const nnl_update *u) {
+    kernels->optim->sgd[u->type](u->n, u->param, u->grad, u->state[0], u->step);
 }
 
 static void update(nnl_context *ctx, const nnl_option_value *option, nnl_param_state *p,

@@ -16,19 +16,25 @@ typedef struct nnl_update {
     const void *step; // the rule's numbers for this step
 } nnl_update;
 
-typedef void nnl_update_fn(const nnl_optim_kernels *kernels, const nnl_update *u);
+typedef void nnl_update_fn(const nnl_kernels *kernels, const nnl_update *u);
 
 // Runs the rule over the whole parameter, on the pool's threads where it is large.
 void nnl_update_run(nnl_context *ctx, nnl_param_state *p, const nnl_tensor *grad, nnl_update_fn *rule,
                     const void *step);
 
-extern const nnl_optimizer_class nnl_sgd, nnl_adam, nnl_adamw, nnl_rmsprop;
+extern const nnl_optimizer_class nnl_sgd, nnl_adam, nnl_adamw, nnl_nadam, nnl_rmsprop, nnl_adagrad,
+    nnl_adadelta, nnl_lion;
 
 // Options that most rules have.
 #define NNL_OPTION_LR(value)                                                                                 \
     { .name = "lr", .type = NNL_OPTION_NUMBER, .fallback = {value}, .high = INFINITY, .doc = "learning rate" }
 #define NNL_OPTION_RATE(n, value, text)                                                                      \
     { .name = n, .type = NNL_OPTION_NUMBER, .fallback = {value}, .high = INFINITY, .doc = text }
+#define NNL_OPTION_BETAS(first, second)                                                                      \
+    {                                                                                                        \
+        .name = "betas", .type = NNL_OPTION_NUMBERS, .fallback = {first, second}, .high = 0.9999999999,      \
+        .doc = "how much of the averages of the gradient and its square is kept"                             \
+    }
 #define NNL_OPTION_FLAG(n, text)                                                                             \
     { .name = n, .type = NNL_OPTION_BOOL, .doc = text }
 

@@ -25,6 +25,7 @@
     extern const nnl_loss_kernels nnl_loss_##isa;                                                            \
     extern const nnl_random_kernels nnl_random_##isa;                                                        \
     extern const nnl_optim_kernels nnl_optim_##isa;                                                          \
+    extern const nnl_adaptive_kernels nnl_adaptive_##isa;                                                    \
     extern const nnl_product_kernels nnl_product_##isa
 
 NNL_DECLARE_GROUPS(baseline);
