@@ -3,12 +3,15 @@
 #include "grad/records.h"
 #include "tensor/apply.h"
 
+#include <string.h>
+
 #define PART_ELEMENTS 65536
 
 typedef struct loss_state {
     nnl_pointwise_loss kind;
     nnl_loss_reduction reduction;
     bool fixed_target; // with pos_weight, what is saved as target is not the target itself
+    double p[1];       // of the kernels
 } loss_state;
 
 static const char *const loss_names[NNL_POINTWISE_LOSS_COUNT] = {
@@ -16,6 +19,11 @@ static const char *const loss_names[NNL_POINTWISE_LOSS_COUNT] = {
     [NNL_LOSS_l1] = "nn.L1Loss",
     [NNL_LOSS_bce] = "nn.BCELoss",
     [NNL_LOSS_bce_with_logits] = "nn.BCEWithLogitsLoss",
+    [NNL_LOSS_smooth_l1] = "nn.SmoothL1Loss",
+    [NNL_LOSS_huber] = "nn.HuberLoss",
+    [NNL_LOSS_kl_div] = "nn.KLDivLoss",
+    [NNL_LOSS_kl_div_log] = "nn.KLDivLoss",
+    [NNL_LOSS_hinge] = "nn.HingeLoss",
 };
 
 // The operands as arrays of one compute type.
@@ -117,6 +125,7 @@ typedef struct summing {
     nnl_loss_sum_fn *kernel;
     const operands *o;
     size_t numel, element;
+    const double *p;
     char *sums; // one for each part
 } summing;
 
@@ -128,19 +137,20 @@ static void sum_part(void *arg, size_t part) {
     const summing *s = arg;
     size_t from = part * PART_ELEMENTS, left = s->numel - from, bytes = from * s->element;
     s->kernel(left < PART_ELEMENTS ? left : PART_ELEMENTS, s->sums + part * s->element, at(s->o->x, bytes),
-              at(s->o->target, bytes), at(s->o->weight, bytes), NULL);
+              at(s->o->target, bytes), at(s->o->weight, bytes), s->p);
 }
 
 // Parts are cut by size and added in order: the same bits for any number of threads.
-static nnl_status sum_all(nnl_context *ctx, nnl_pointwise_loss kind, const operands *o, nnl_tensor *out) {
-    summing s = {.kernel = ctx->kernels->loss->sum[kind][nnl_tensor_compute(o->x)],
+static nnl_status sum_all(nnl_context *ctx, const loss_state *state, const operands *o, nnl_tensor *out) {
+    summing s = {.kernel = ctx->kernels->loss->sum[state->kind][nnl_tensor_compute(o->x)],
+                 .p = state->p,
                  .o = o,
                  .numel = (size_t)nnl_tensor_numel(o->x),
                  .element = nnl_dtype_size(o->x->dtype),
                  .sums = nnl_tensor_data(out)};
     size_t parts = (s.numel + PART_ELEMENTS - 1) / PART_ELEMENTS;
     if (parts <= 1) {
-        s.kernel(s.numel, s.sums, at(o->x, 0), at(o->target, 0), at(o->weight, 0), NULL);
+        s.kernel(s.numel, s.sums, at(o->x, 0), at(o->target, 0), at(o->weight, 0), s.p);
         return NNL_OK;
     }
     nnl_tensor *sums = nnl_tensor_new(ctx, o->x->dtype, &(nnl_shape){1, {(int64_t)parts}});
@@ -159,17 +169,23 @@ static void multiply(nnl_context *ctx, nnl_tensor *out, const nnl_tensor *by) {
     nnl_apply_binary(out, out, by, type, ctx->kernels->elementwise->binary[NNL_BINARY_mul][type]);
 }
 
+// What the sum of the losses is divided by.
+static double divisor(nnl_loss_reduction reduction, const nnl_tensor *x) {
+    if (reduction == NNL_LOSS_MEAN) return (double)nnl_tensor_numel(x);
+    return reduction == NNL_LOSS_BATCH_MEAN && x->shape.ndim > 0 ? (double)x->shape.size[0] : 1;
+}
+
 static nnl_status compute(nnl_context *ctx, const loss_state *state, const operands *o, nnl_tensor *out) {
     if (state->reduction == NNL_LOSS_NONE) {
         ctx->kernels->loss->each[state->kind][nnl_tensor_compute(o->x)](
             (size_t)nnl_tensor_numel(o->x), nnl_tensor_data(out), nnl_tensor_data(o->x),
-            nnl_tensor_data(o->target), NULL);
+            nnl_tensor_data(o->target), state->p);
         if (o->weight) multiply(ctx, out, o->weight);
         return NNL_OK;
     }
-    nnl_status status = sum_all(ctx, state->kind, o, out);
-    bool mean = state->reduction == NNL_LOSS_MEAN;
-    if (status == NNL_OK && mean) set_element(out, 0, element(out, 0) / (double)nnl_tensor_numel(o->x));
+    nnl_status status = sum_all(ctx, state, o, out);
+    if (status == NNL_OK && state->reduction != NNL_LOSS_SUM)
+        set_element(out, 0, element(out, 0) / divisor(state->reduction, o->x));
     return status;
 }
 
@@ -197,11 +213,12 @@ static nnl_status record_loss(nnl_context *ctx, const loss_state *state, nnl_ten
 }
 
 nnl_tensor *nnl_pointwise_loss_op(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x,
-                                  nnl_tensor *target, nnl_tensor *weight, nnl_tensor *pos_weight,
-                                  nnl_loss_reduction reduction) {
+                                  nnl_tensor *target, const nnl_pointwise_options *options) {
+    nnl_tensor *weight = options->weight, *pos_weight = options->pos_weight;
+    nnl_loss_reduction reduction = options->reduction;
     static const nnl_shape scalar = {.ndim = 0};
     if (check_operands(ctx, kind, x, target) != NNL_OK) return NULL;
-    loss_state state = {kind, reduction, pos_weight != NULL};
+    loss_state state = {kind, reduction, pos_weight != NULL, {options->p}};
     operands o = {NULL, NULL, NULL};
     nnl_tensor *out = NULL, *given = NULL;
     nnl_status status = prepare(ctx, kind, x, target, weight, &o);
@@ -228,9 +245,10 @@ static nnl_tensor *seed_of(nnl_context *ctx, const loss_state *state, nnl_tensor
     if (!seed) return NULL;
     nnl_apply_copy(seed, dout);
     if (weight) multiply(ctx, seed, weight);
-    if (state->reduction != NNL_LOSS_MEAN) return seed;
+    double by = divisor(state->reduction, x);
+    if (by == 1) return seed;
     nnl_compute type = nnl_tensor_compute(seed);
-    nnl_apply_binary_number(seed, seed, nnl_number_float((double)nnl_tensor_numel(x)), false, type,
+    nnl_apply_binary_number(seed, seed, nnl_number_float(by), false, type,
                             ctx->kernels->elementwise->binary[NNL_BINARY_div][type]);
     return seed;
 }
@@ -238,6 +256,7 @@ static nnl_tensor *seed_of(nnl_context *ctx, const loss_state *state, nnl_tensor
 typedef struct deriving {
     nnl_loss_grad_fn *kernel;
     size_t numel, element, step;
+    const double *p;
     const nnl_tensor *seed, *x, *target;
     nnl_tensor *dx;
 } deriving;
@@ -246,14 +265,15 @@ static void derive_part(void *arg, size_t part) {
     const deriving *d = arg;
     size_t from = part * PART_ELEMENTS, left = d->numel - from, bytes = from * d->element;
     d->kernel(left < PART_ELEMENTS ? left : PART_ELEMENTS, (char *)nnl_tensor_data(d->dx) + bytes,
-              at(d->seed, bytes * d->step), d->step, at(d->x, bytes), at(d->target, bytes), NULL);
+              at(d->seed, bytes * d->step), d->step, at(d->x, bytes), at(d->target, bytes), d->p);
 }
 
-static nnl_tensor *derivative(nnl_context *ctx, nnl_loss_grad_fn *kernel, const nnl_tensor *seed,
-                              const nnl_tensor *x, const nnl_tensor *target) {
+static nnl_tensor *derivative(nnl_context *ctx, nnl_loss_grad_fn *kernel, const double *p,
+                              const nnl_tensor *seed, const nnl_tensor *x, const nnl_tensor *target) {
     nnl_tensor *dx = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!dx) return NULL;
     deriving d = {.kernel = kernel,
+                  .p = p,
                   .numel = (size_t)nnl_tensor_numel(x),
                   .element = nnl_dtype_size(x->dtype),
                   .step = seed->shape.ndim > 0 ? 1 : 0,
@@ -265,35 +285,85 @@ static nnl_tensor *derivative(nnl_context *ctx, nnl_loss_grad_fn *kernel, const 
     return dx;
 }
 
-// The derivative of each kind as a composition, for walks that are themselves recorded.
-static nnl_tensor *slope(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x, nnl_tensor *target) {
+// ---- the derivative of each kind as a composition, for walks that are themselves recorded: it depends on
+// the prediction x. The target and p are constants.
+
+static nnl_tensor *bce_slope(nnl_context *ctx, nnl_tensor *x, nnl_tensor *target) {
+    nnl_tensor *difference = nnl_sub(ctx, x, target), *square = nnl_mul(ctx, x, x);
+    nnl_tensor *variance = square ? nnl_sub(ctx, x, square) : NULL;
+    nnl_tensor *slope = difference && variance ? nnl_div(ctx, difference, variance) : NULL;
+    nnl_tensor_release(difference);
+    nnl_tensor_release(square);
+    nnl_tensor_release(variance);
+    return slope;
+}
+
+// min(max(x - target, -limit), limit) / scale
+static nnl_tensor *clamped_slope(nnl_context *ctx, nnl_tensor *x, nnl_tensor *target, double limit,
+                                 double scale) {
+    const double bounds[2] = {-limit, limit};
+    nnl_tensor *difference = nnl_sub(ctx, x, target);
+    nnl_tensor *clamped = difference ? nnl_unary_op(ctx, NNL_UNARY_clamp, difference, bounds) : NULL;
+    nnl_tensor *slope = clamped ? nnl_mul_number(ctx, clamped, 1 / scale) : NULL;
+    nnl_tensor_release(difference);
+    nnl_tensor_release(clamped);
+    return slope;
+}
+
+// The function of x - target, or of sigmoid(x) - target, that is the slope.
+static nnl_tensor *difference_slope(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x,
+                                    nnl_tensor *target) {
     bool logits = kind == NNL_LOSS_bce_with_logits;
     nnl_tensor *y = logits ? nnl_unary_op(ctx, NNL_UNARY_sigmoid, x, NULL) : nnl_tensor_retain(x);
-    nnl_tensor *difference = y ? nnl_sub(ctx, y, target) : NULL, *result = NULL, *variance = NULL;
-    if (difference && kind == NNL_LOSS_mse) result = nnl_mul_number(ctx, difference, 2);
-    if (difference && kind == NNL_LOSS_l1) result = nnl_unary_op(ctx, NNL_UNARY_sign, difference, NULL);
-    if (difference && logits) result = nnl_tensor_retain(difference);
-    if (difference && kind == NNL_LOSS_bce) {
-        nnl_tensor *square = nnl_mul(ctx, x, x);
-        variance = square ? nnl_sub(ctx, x, square) : NULL;
-        result = variance ? nnl_div(ctx, difference, variance) : NULL;
-        nnl_tensor_release(square);
-    }
-    nnl_tensor_release(variance);
-    nnl_tensor_release(difference);
+    nnl_tensor *difference = y ? nnl_sub(ctx, y, target) : NULL;
     nnl_tensor_release(y);
-    return result;
+    if (!difference || logits) return difference;
+    nnl_tensor *slope = kind == NNL_LOSS_mse ? nnl_mul_number(ctx, difference, 2)
+                                             : nnl_unary_op(ctx, NNL_UNARY_sign, difference, NULL);
+    nnl_tensor_release(difference);
+    return slope;
+}
+
+// Slopes that x changes at most in steps: values without a place in the graph.
+static nnl_tensor *constant_slope(nnl_context *ctx, const loss_state *state, nnl_tensor *x,
+                                  nnl_tensor *target) {
+    nnl_compute type = nnl_tensor_compute(x);
+    nnl_tensor *one = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
+    if (!one) return NULL;
+    nnl_apply_fill(one, nnl_number_float(1));
+    nnl_tensor *slope =
+        derivative(ctx, ctx->kernels->loss->grad[state->kind][type], state->p, one, x, target);
+    nnl_tensor_release(one);
+    return slope;
+}
+
+static nnl_tensor *slope_of(nnl_context *ctx, const loss_state *state, nnl_tensor *x, nnl_tensor *target) {
+    switch (state->kind) {
+    case NNL_LOSS_bce:
+        return bce_slope(ctx, x, target);
+    case NNL_LOSS_smooth_l1:
+        if (state->p[0] == 0) return difference_slope(ctx, NNL_LOSS_l1, x, target);
+        return clamped_slope(ctx, x, target, state->p[0], state->p[0]);
+    case NNL_LOSS_huber:
+        return clamped_slope(ctx, x, target, state->p[0], 1);
+    case NNL_LOSS_kl_div:
+    case NNL_LOSS_kl_div_log:
+    case NNL_LOSS_hinge:
+        return constant_slope(ctx, state, x, target);
+    default:
+        return difference_slope(ctx, state->kind, x, target);
+    }
 }
 
 static nnl_status recorded_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *dout, nnl_tensor **dx) {
     const loss_state *state = node->state;
     nnl_tensor *x = nnl_node_saved(node, 0), *weight = nnl_node_saved(node, 2);
-    double share = state->reduction == NNL_LOSS_MEAN ? 1 / (double)nnl_tensor_numel(x) : 1;
+    double share = 1 / divisor(state->reduction, x);
     if (nnl_node_needs(node, 1)) {
         return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: no second derivative with regard to the target",
                         loss_names[state->kind]);
     }
-    nnl_tensor *rise = slope(ctx, state->kind, x, nnl_node_saved(node, 1));
+    nnl_tensor *rise = slope_of(ctx, state, x, nnl_node_saved(node, 1));
     nnl_tensor *weighted = rise ? (weight ? nnl_mul(ctx, rise, weight) : nnl_tensor_retain(rise)) : NULL;
     nnl_tensor *shared = weighted ? nnl_mul_number(ctx, weighted, share) : NULL;
     if (shared) dx[0] = nnl_mul(ctx, shared, dout);
@@ -312,9 +382,10 @@ static nnl_status loss_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
     nnl_tensor *seed = seed_of(ctx, state, dout[0], x, nnl_node_saved(node, 2));
     if (!seed) return ctx->status;
     const nnl_loss_kernels *kernels = ctx->kernels->loss;
-    if (nnl_node_needs(node, 0)) dx[0] = derivative(ctx, kernels->grad[state->kind][type], seed, x, target);
+    if (nnl_node_needs(node, 0))
+        dx[0] = derivative(ctx, kernels->grad[state->kind][type], state->p, seed, x, target);
     if (nnl_node_needs(node, 1))
-        dx[1] = derivative(ctx, kernels->target_grad[state->kind][type], seed, x, target);
+        dx[1] = derivative(ctx, kernels->target_grad[state->kind][type], state->p, seed, x, target);
     nnl_tensor_release(seed);
     bool failed = (nnl_node_needs(node, 0) && !dx[0]) || (nnl_node_needs(node, 1) && !dx[1]);
     return failed ? ctx->status : NNL_OK;
@@ -322,23 +393,27 @@ static nnl_status loss_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 
 // ---- nn.functional
 
+// By name: weight, pos_weight, reduction; a number is the kernels' own, log_target picks another kind.
 static nnl_status loss_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_tensor *weight = NULL, *pos_weight = NULL;
-    int64_t reduction = 0;
+    nnl_pointwise_loss kind = (nnl_pointwise_loss)call->op->variant;
+    nnl_pointwise_options options = {.reduction = NNL_LOSS_MEAN};
     for (int i = 2; i < NNL_MAX_ARGS && call->op->params[i].kind != NNL_ARG_END; i++) {
-        bool choice = call->op->params[i].kind == NNL_ARG_CHOICE;
-        if (choice) reduction = call->arg[i].i;
-        if (!choice && i == 2) weight = call->arg[i].tensor;
-        if (!choice && i == 3) pos_weight = call->arg[i].tensor;
+        const nnl_arg *arg = &call->arg[i];
+        const char *name = call->op->params[i].name;
+        if (strcmp(name, "weight") == 0) options.weight = arg->tensor;
+        if (strcmp(name, "pos_weight") == 0) options.pos_weight = arg->tensor;
+        if (strcmp(name, "reduction") == 0) options.reduction = (nnl_loss_reduction)arg->i;
+        if (call->op->params[i].kind == NNL_ARG_NUMBER) options.p = arg->number.d;
+        if (strcmp(name, "log_target") == 0 && arg->flag) kind = NNL_LOSS_kl_div_log;
     }
-    call->out[0] =
-        nnl_pointwise_loss_op(ctx, (nnl_pointwise_loss)call->op->variant, call->arg[0].tensor,
-                              call->arg[1].tensor, weight, pos_weight, (nnl_loss_reduction)reduction);
+    call->out[0] = nnl_pointwise_loss_op(ctx, kind, call->arg[0].tensor, call->arg[1].tensor, &options);
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
 #define TENSOR(name, optional)                                                                               \
     { name, NNL_ARG_TENSOR, optional, 0, NULL }
+#define NUMBER(name, value)                                                                                  \
+    { name, NNL_ARG_NUMBER, true, value, NULL }
 #define REDUCTION                                                                                            \
     { "reduction", NNL_ARG_CHOICE, true, 0, "mean sum none" }
 #define LOSS(n, kind, text, ...)                                                                             \
@@ -355,5 +430,12 @@ const nnl_op nnl_loss_records[] = {
          REDUCTION),
     LOSS("binary_cross_entropy_with_logits", bce_with_logits, "stable for any logits", TENSOR("weight", true),
          TENSOR("pos_weight", true), REDUCTION),
+    LOSS("smooth_l1_loss", smooth_l1, "squared below beta, linear above", NUMBER("beta", 1), REDUCTION),
+    LOSS("huber_loss", huber, "squared up to delta, linear above (Huber 1964)", NUMBER("delta", 1),
+         REDUCTION),
+    LOSS("kl_div", kl_div, "divergence of target from exp(input); target logarithms too with log_target",
+         {"reduction", NNL_ARG_CHOICE, true, 0, "mean sum none batchmean"},
+         {"log_target", NNL_ARG_BOOL, true, 0, NULL}),
+    LOSS("hinge_loss", hinge, "max(0, 1 - target * input), target 1 or -1", REDUCTION),
     {.name = NULL},
 };

@@ -88,12 +88,50 @@ nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 
-// loss.c: prediction and target of one shape. weight (broadcast to it) and pos_weight (of binary cross
-// entropy with logits alone) may be NULL.
-typedef enum nnl_loss_reduction { NNL_LOSS_MEAN, NNL_LOSS_SUM, NNL_LOSS_NONE } nnl_loss_reduction;
+// loss.c: prediction and target of one shape.
+typedef enum nnl_loss_reduction {
+    NNL_LOSS_MEAN,
+    NNL_LOSS_SUM,
+    NNL_LOSS_NONE,
+    NNL_LOSS_BATCH_MEAN // the sum divided by the size of the first dimension
+} nnl_loss_reduction;
+
+typedef struct nnl_pointwise_options {
+    nnl_tensor *weight;     // broadcast to the prediction, or NULL
+    nnl_tensor *pos_weight; // the same; of binary cross entropy with logits alone
+    nnl_loss_reduction reduction;
+    double p; // the beta of smooth_l1, the delta of huber
+} nnl_pointwise_options;
+
 nnl_tensor *nnl_pointwise_loss_op(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x,
-                                  nnl_tensor *target, nnl_tensor *weight, nnl_tensor *pos_weight,
-                                  nnl_loss_reduction reduction);
+                                  nnl_tensor *target, const nnl_pointwise_options *options);
+
+// distance.c: of vectors, the rows (*, D) of two tensors that broadcast
+nnl_tensor *nnl_cosine_similarity(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b, int dim, double eps);
+nnl_tensor *nnl_pairwise_distance(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b, double p, double eps);
+// target 1: 1 - cosine, target -1: max(0, cosine - margin)
+nnl_tensor *nnl_cosine_embedding_loss(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b, nnl_tensor *target,
+                                      double margin, nnl_loss_reduction reduction);
+
+// max(0, margin + |anchor - positive| - |anchor - negative|)
+typedef struct nnl_triplet_options {
+    double margin, p, eps;
+    bool swap; // the negative's distance is the smaller one of those to anchor and positive
+    nnl_loss_reduction reduction;
+} nnl_triplet_options;
+nnl_tensor *nnl_triplet_margin_loss(nnl_context *ctx, nnl_tensor *anchor, nnl_tensor *positive,
+                                    nnl_tensor *negative, const nnl_triplet_options *options);
+
+// ctc.c: log_probs (N, T, C) or (T, C); labels from 1 in targets (N, S), (S) or one after the other; lengths
+// int64 (N), NULL for all of them whole
+typedef struct nnl_ctc_options {
+    int64_t blank; // from 1
+    bool zero_infinity;
+    nnl_loss_reduction reduction;
+} nnl_ctc_options;
+nnl_tensor *nnl_ctc_loss(nnl_context *ctx, nnl_tensor *log_probs, nnl_tensor *targets,
+                         nnl_tensor *input_lengths, nnl_tensor *target_lengths,
+                         const nnl_ctc_options *options);
 
 // cross_entropy.c: x (N, C), (C) or (N, C, ...); labels from 1, or probabilities of x's shape. With
 // log_probabilities x is the logarithm of probabilities already (NLLLoss).

@@ -88,11 +88,27 @@ static bool is_data(const nnl_op *op, const nnl_param *p) {
            (is_named(p, "target") && labels) || is_constant(op, p);
 }
 
+// Labels and signs of losses that have a shape of their own; CTC's lengths are left out.
+static bool is_special(const nnl_op *op, const nnl_param *p) {
+    bool cosine = strcmp(op->name, "cosine_embedding_loss") == 0 && is_named(p, "target");
+    bool ctc = strcmp(op->name, "ctc_loss") == 0 && !is_named(p, "log_probs");
+    return p->kind == NNL_ARG_TENSOR && (cosine || ctc);
+}
+
+static nnl_tensor *special_tensor(nnl_context *ctx, const nnl_param *p) {
+    static const int64_t signs[SIDE] = {1, -1, 1}, labels[SIDE] = {2, 3, 2};
+    if (p->optional) return NULL;
+    nnl_tensor *t = engine_steps(ctx, NNL_INT64, cube(1), 0, 0);
+    memcpy(nnl_tensor_data(t), is_named(p, "target") ? signs : labels, sizeof signs);
+    return t;
+}
+
 static nnl_tensor *constant(trial *t, nnl_tensor *made) { return t->other[t->others++] = made; }
 
 // Tensors that are no operands: a mask of every other element, positions 1 3 2.
 static nnl_tensor *argument_tensor(trial *t, const nnl_param *p) {
     nnl_shape shape = cube(2);
+    if (is_special(t->op, p)) return constant(t, special_tensor(t->ctx, p));
     if (is_named(p, "weight") && strcmp(t->op->name, "linear") != 0) shape = cube(1);
     if (is_constant(t->op, p)) {
         return constant(t, engine_steps(t->ctx, NNL_FLOAT64, shape, 0.5, 0.1));
@@ -139,7 +155,9 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     switch (p->kind) {
     case NNL_ARG_TENSOR:
     case NNL_ARG_OPERAND: {
-        arg->tensor = is_data(t->op, p) ? t->other[(*constants)++] : inputs[(*used)++];
+        bool constant = is_data(t->op, p) || is_special(t->op, p);
+        arg->tensor = constant ? t->other[(*constants)++] : inputs[(*used)++];
+        arg->given = arg->tensor != NULL;
         break;
     }
     case NNL_ARG_TENSORS:
@@ -213,7 +231,7 @@ static void check_op(nnl_context *ctx, const nnl_op *op, layout how) {
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg_kind kind = op->params[i].kind;
         bool tensor = kind == NNL_ARG_TENSOR || kind == NNL_ARG_OPERAND;
-        if (tensor && !argument_tensor(&t, &op->params[i])) operand(&t);
+        if (tensor && !argument_tensor(&t, &op->params[i]) && !is_special(op, &op->params[i])) operand(&t);
         if (kind == NNL_ARG_TENSORS) operand(&t), operand(&t);
     }
     nnl_tensor *loss = run(&t);

@@ -34,6 +34,8 @@ describe("pointwise losses", function()
     local losses = {
       nn.MSELoss(), nn.BCELoss{weight = w}, nn.BCEWithLogitsLoss{pos_weight = w, weight = w},
       nn.BCEWithLogitsLoss{reduction = "sum"}, nn.MSELoss{reduction = "none"},
+      nn.SmoothL1Loss{beta = 0.1}, nn.HuberLoss{delta = 0.2}, nn.KLDivLoss{reduction = "batchmean"},
+      nn.KLDivLoss{log_target = true}, nn.HingeLoss(), nn.SmoothL1Loss{beta = 0},
     }
     for _, loss in ipairs(losses) do
       assert.is_true(nn.gradcheck(function(p) return loss(p, t) end, {x}), tostring(loss))
@@ -131,5 +133,119 @@ describe("cross entropy", function()
     nn.manual_seed(8)
     local x, y = nn.randn(5, 4), labels{1, 2, 3, 4, 1}
     near(nn.CrossEntropyLoss()(x, y):item(), nn.NLLLoss()(x:log_softmax(2), y):item())
+  end)
+end)
+
+describe("losses of vectors", function()
+  it("want like pairs near and unlike ones apart", function()
+    local a = nn.tensor{{1, 0}, {1, 0}, {1, 0}}
+    local b = nn.tensor{{2, 0}, {0, 3}, {2, 0}}
+    local target = labels{1, 1, -1}
+    local each = nn.CosineEmbeddingLoss{margin = 0.25, reduction = "none"}(a, b, target)
+    assert.is_true(each:allclose(nn.tensor{0, 1, 0.75}), tostring(each))
+    assert.matches("expected %(N, D%), %(N, D%) and a target %(N%)",
+      message_of(nn.CosineEmbeddingLoss(), a, b, labels{1}))
+  end)
+
+  it("want the positive nearer than the negative by a margin", function()
+    local anchor, positive = nn.tensor{{0, 0}, {0, 0}}, nn.tensor{{3, 4}, {0, 1}}
+    local negative = nn.tensor{{0, 5}, {0, 9}}
+    local each = nn.TripletMarginLoss{reduction = "none"}(anchor, positive, negative)
+    assert.is_true(each:allclose(nn.tensor{1, 0}, {atol = 1e-5}), tostring(each))
+    near(0.5, nn.TripletMarginLoss()(anchor, positive, negative):item())
+  end)
+
+  it("have gradients that differences confirm", function()
+    nn.manual_seed(3)
+    local function leaf() return nn.randn({3, 4}, {dtype = "float64"}):requires_grad_() end
+    local a, b, c = leaf(), leaf(), leaf()
+    local cosine = nn.CosineEmbeddingLoss{margin = -0.9}
+    assert.is_true(nn.gradcheck(function(x, y) return cosine(x, y, labels{1, -1, 1}) end, {a, b}))
+    for _, options in ipairs{{swap = true, margin = 5}, {p = 3, margin = 5}, {p = 1, margin = 9}} do
+      assert.is_true(nn.gradcheck(nn.TripletMarginLoss(options), {a, b, c}))
+    end
+  end)
+end)
+
+describe("CTC", function()
+  local function log_probs(...)
+    nn.manual_seed(4)
+    return nn.randn({...}, {dtype = "float64"}):log_softmax(-1)
+  end
+
+  -- The sum over all paths, by trying every one.
+  local function brute(p, target, blank)
+    local steps, classes = p.shape[1], p.shape[2]
+    local total = 0
+    local function reads(path)
+      local read, last = {}, blank
+      for _, class in ipairs(path) do
+        if class ~= last and class ~= blank then read[#read + 1] = class end
+        last = class
+      end
+      return table.concat(read, " ") == table.concat(target, " ")
+    end
+    local function extend(path, probability)
+      if #path == steps then
+        if reads(path) then total = total + probability end
+        return
+      end
+      for class = 1, classes do
+        path[#path + 1] = class
+        extend(path, probability * math.exp(p[{#path, class}]))
+        path[#path] = nil
+      end
+    end
+    extend({}, 1)
+    return -math.log(total)
+  end
+
+  it("is the sum over all paths that read as the target", function()
+    local p = log_probs(5, 3)
+    for _, case in ipairs{{{2, 3}, 1}, {{2, 2}, 1}, {{}, 1}, {{1, 2, 1}, 3}} do
+      local target, blank = case[1], case[2]
+      local got = nn.CTCLoss{blank = blank, reduction = "sum"}(p, nn.tensor(target, {dtype = "int64"}))
+      near(brute(p, target, blank), got:item())
+    end
+  end)
+
+  it("takes padded targets and those one after the other, with lengths", function()
+    local p = log_probs(2, 6, 4)
+    local steps, counts = labels{6, 4}, labels{2, 1}
+    local loss = nn.CTCLoss{reduction = "none"}
+    local padded = loss(p, labels{{2, 3}, {4, 1}}, steps, counts)
+    near(padded[1], loss(p, labels{2, 3, 4}, steps, counts)[1])
+    near(padded[2], nn.CTCLoss{reduction = "sum"}(p[{2, {1, 4}}], labels{4}):item())
+    near((padded[1] / 2 + padded[2]) / 2, nn.CTCLoss()(p, labels{{2, 3}, {4, 1}}, steps, counts):item())
+  end)
+
+  it("has gradients that differences confirm", function()
+    nn.manual_seed(5)
+    local x = nn.randn({2, 5, 3}, {dtype = "float64"}):requires_grad_()
+    local loss = nn.CTCLoss{reduction = "none"}
+    assert.is_true(nn.gradcheck(function(y)
+      return loss(y:log_softmax(-1), labels{{2, 3}, {3, 3}}, labels{5, 4}, labels{2, 2})
+    end, {x}))
+  end)
+
+  it("is infinite for a target that does not fit, or 0 where that is asked for", function()
+    local x = nn.randn(2, 3):requires_grad_()
+    local target = labels{2, 3, 2}
+    assert.equal(math.huge, nn.CTCLoss{reduction = "sum"}(x:log_softmax(-1), target):item())
+    nn.CTCLoss{zero_infinity = true}(x:log_softmax(-1), target):backward()
+    assert.equal(0, x.grad:abs():sum():item())
+  end)
+
+  it("names what it cannot take", function()
+    local p = log_probs(2, 6, 4)
+    local loss = nn.CTCLoss()
+    assert.matches("expected labels from 1 to 4 other than the blank 1, got 5", message_of(loss, p, labels{{2}, {5}}))
+    assert.matches("other than the blank 1, got 1", message_of(loss, p, labels{{2}, {1}}))
+    assert.matches("input_lengths: expected lengths from 0 to 6, got 7",
+      message_of(loss, p, labels{{2}, {3}}, labels{7, 1}))
+    assert.matches("target_lengths: expected %(2%) of int64, got %(3%)",
+      message_of(loss, p, labels{{2}, {3}}, labels{6, 6}, labels{1, 1, 1}))
+    assert.matches("blank: expected a class from 1 to 4, got 9", message_of(nn.CTCLoss{blank = 9}, p, labels{{2}, {3}}))
+    assert.matches("expected labels %(2, S%)", message_of(loss, p, nn.zeros(2, 2)))
   end)
 end)

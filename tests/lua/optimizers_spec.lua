@@ -12,7 +12,7 @@ local function parameter(values, options)
   return p
 end
 
-local NAMES = {"SGD", "Adam", "AdamW", "RMSprop"}
+local NAMES = {"SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Adadelta", "Lion"}
 
 describe("optimizers", function()
   it("step down the gradient", function()
@@ -140,5 +140,98 @@ describe("optimizers", function()
     local y = (p * p):sum()
     nn.optim.SGD{p}:step()
     assert.is_false((pcall(y.backward, y)))
+  end)
+end)
+
+describe("LBFGS", function()
+  local function bowl(p, opt)
+    return function()
+      opt:zero_grad()
+      local loss = ((p - nn.tensor{1, -2}) ^ 2 * nn.tensor{1, 10}):sum()
+      loss:backward()
+      return loss
+    end
+  end
+
+  it("finds the minimum of a bowl in a few steps, with and without a line search", function()
+    for _, search in ipairs{"strong_wolfe", false} do
+      local p = nn.tensor{5, 5}:requires_grad_()
+      local opt = nn.optim.LBFGS({p}, {lr = search and 1 or 0.5, line_search_fn = search or nil})
+      for _ = 1, 3 do opt:step(bowl(p, opt)) end
+      assert.is_true(p:detach():allclose(nn.tensor{1, -2}, {atol = 1e-3}), tostring(p))
+    end
+  end)
+
+  it("goes on from a saved state", function()
+    local p, q = nn.tensor{5, 5}:requires_grad_(), nn.tensor{5, 5}:requires_grad_()
+    local one, other = nn.optim.LBFGS({p}, {max_iter = 2, lr = 0.1}), nn.optim.LBFGS({q}, {max_iter = 2, lr = 0.1})
+    one:step(bowl(p, one))
+    other:load_state_dict(one:state_dict())
+    nn.no_grad(function() q:copy_(p) end)
+    one:step(bowl(p, one))
+    other:step(bowl(q, other))
+    assert.same(p:tolist(), q:tolist())
+  end)
+
+  it("asks for a closure, one group and options that it has", function()
+    local p = nn.tensor{1}:requires_grad_()
+    local opt = nn.optim.LBFGS{p}
+    assert.matches("expected a function that computes the loss, got nil", message_of(opt.step, opt))
+    assert.matches("expected one of strong_wolfe", message_of(nn.optim.LBFGS, {p}, {line_search_fn = "weak"}))
+    assert.matches("a list of parameters", message_of(nn.optim.LBFGS, {}))
+  end)
+end)
+
+describe("averages of parameters", function()
+  it("follow the parameters, stand in for them and let them come back", function()
+    local p = nn.tensor{1, 2}:requires_grad_()
+    local ema = nn.optim.EMA({p}, {decay = 0.5})
+    nn.no_grad(function() p:copy_(nn.tensor{3, 4}) end)
+    ema:update()
+    ema:apply()
+    assert.same({2, 3}, p:tolist())
+    assert.matches("call restore%(%) first", message_of(ema.apply, ema))
+    ema:restore()
+    assert.same({3, 4}, p:tolist())
+    assert.matches("nothing to restore", message_of(ema.restore, ema))
+    local again = nn.optim.EMA({p}, 0.9)
+    again:load_state_dict(ema:state_dict())
+    again:apply()
+    assert.same({2, 3}, p:tolist())
+    assert.matches("expected a number from 0 to 1, got 2", message_of(nn.optim.EMA, {p}, 2))
+  end)
+end)
+
+describe("gradients", function()
+  it("are clipped by the norm of them all", function()
+    local a, b, none = parameter{1}, parameter{1}, nn.tensor{1}:requires_grad_()
+    a.grad, b.grad = nn.tensor{3}, nn.tensor{4}
+    assert.equal(5, nn.utils.clip_grad_norm_({a, b, none}, 1))
+    assert.is_true(a.grad:allclose(nn.tensor{0.6}) and b.grad:allclose(nn.tensor{0.8}))
+    assert.is_true(math.abs(nn.utils.clip_grad_norm_({a, b}, 10) - 1) < 1e-5)
+    assert.is_true(a.grad:allclose(nn.tensor{0.6}))
+    assert.is_true(math.abs(nn.utils.clip_grad_norm_({a, b}, 1, {norm_type = math.huge}) - 0.8) < 1e-5)
+    assert.equal(0, nn.utils.clip_grad_norm_({none}, 1))
+    a.grad = nn.tensor{math.huge}
+    assert.matches("the norm of the gradients is inf",
+      message_of(nn.utils.clip_grad_norm_, {a}, 1, {error_if_nonfinite = true}))
+    assert.matches("expected a number from 0, got %-1", message_of(nn.utils.clip_grad_norm_, {a}, -1))
+  end)
+
+  it("are clipped element by element", function()
+    local a = parameter{1, 2, 3}
+    a.grad = nn.tensor{-5, 0.5, 7}
+    nn.utils.clip_grad_value_(a, 2)
+    assert.same({-2, 0.5, 2}, a.grad:tolist())
+  end)
+
+  it("and parameters are one vector where that is wanted", function()
+    local a, b = nn.tensor{{1, 2}, {3, 4}}, nn.tensor{5}
+    local vector = nn.utils.parameters_to_vector{a, b}
+    assert.same({1, 2, 3, 4, 5}, vector:tolist())
+    nn.utils.vector_to_parameters(vector * 2, {a, b})
+    assert.same({{2, 4}, {6, 8}}, a:tolist())
+    assert.matches("expected a vector of 5 elements, got 4",
+      message_of(nn.utils.vector_to_parameters, nn.zeros(4), {a, b}))
   end)
 end)

@@ -9,10 +9,18 @@ typedef double value_f64(double x, double t, const double *p);
 #define POINTWISE_LOSS(name, f, dx, dt, doc)                                                                 \
     NNL_INLINE float name##_f32(float x, float t, const double *p) { return (void)p, (f); }                  \
     NNL_INLINE double name##_f64(double x, double t, const double *p) { return (void)p, (f); }               \
-    NNL_INLINE float name##_dx_f32(float x, float t, const double *p) { return (void)p, (void)t, (dx); }     \
-    NNL_INLINE double name##_dx_f64(double x, double t, const double *p) { return (void)p, (void)t, (dx); }  \
-    NNL_INLINE float name##_dt_f32(float x, float t, const double *p) { return (void)p, (void)t, (dt); }     \
-    NNL_INLINE double name##_dt_f64(double x, double t, const double *p) { return (void)p, (void)t, (dt); }
+    NNL_INLINE float name##_dx_f32(float x, float t, const double *p) {                                      \
+        return (void)p, (void)x, (void)t, (dx);                                                              \
+    }                                                                                                        \
+    NNL_INLINE double name##_dx_f64(double x, double t, const double *p) {                                   \
+        return (void)p, (void)x, (void)t, (dx);                                                              \
+    }                                                                                                        \
+    NNL_INLINE float name##_dt_f32(float x, float t, const double *p) {                                      \
+        return (void)p, (void)x, (void)t, (dt);                                                              \
+    }                                                                                                        \
+    NNL_INLINE double name##_dt_f64(double x, double t, const double *p) {                                   \
+        return (void)p, (void)x, (void)t, (dt);                                                              \
+    }
 #include "kernel/ops.def"
 #undef POINTWISE_LOSS
 
