@@ -1,5 +1,6 @@
 // nadam.c: NAdam (Dozat 2016), Adam that looks ahead as Nesterov's momentum does: with m, v as in Adam,
-// mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2), M the product of mu up to t, d = sqrt(v / (1 - beta2^t)) + eps:
+// mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2), M the product of mu up to t, d = sqrt(v / (1 -
+// beta2^t)) + eps:
 //   p = p - lr * ((1 - mu_t) / (1 - M) * g + mu_(t+1) / (1 - M * mu_t * mu_(t+1)) * m) / d
 #include "optim/update.h"
 
