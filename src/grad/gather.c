@@ -505,7 +505,7 @@ static nnl_status one_hot_rows(nnl_context *ctx, nnl_call *call, const nnl_tenso
     return NNL_OK;
 }
 
-// nn.one_hot(labels, [classes])
+// nn.one_hot(labels, [num_classes])
 static nnl_status one_hot_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *labels = positions_of(ctx, "one_hot", call->arg[0].tensor);
     nnl_status status = labels ? one_hot_rows(ctx, call, labels) : ctx->status;
@@ -569,11 +569,11 @@ const nnl_op nnl_gather_records[] = {
      .params = {TENSOR("input"), TENSOR("mask")},
      .forward = masked_select_forward},
     {.name = "one_hot",
-     .doc = "labels (*) from 1 as rows (*, classes) of int64, 0 but for a 1 at the label; classes is the largest "
-            "label where it is left out",
+     .doc = "labels (*) from 1 as rows (*, num_classes) of int64, 0 but for a 1 at the label; as many as the largest "
+            "label where num_classes is left out",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL,
      .outputs = 1,
-     .params = {TENSOR("input"), {"classes", NNL_ARG_INT, true, -1, NULL}},
+     .params = {TENSOR("input"), {"num_classes", NNL_ARG_INT, true, -1, NULL}},
      .forward = one_hot_forward},
     {.name = NULL},
 };
