@@ -33,4 +33,15 @@ function methods:allclose(other, options)
   return near:logical_not():sum():item() == 0
 end
 
+-- Other names that people know an operation by. Lua has the word `repeat` to itself: t["repeat"](t, 2, 1).
+local aliases = {
+  ["repeat"] = "repeat_", take_along_dim = "take_along", swapaxes = "transpose", swapdims = "transpose",
+  moveaxis = "movedim", broadcast_to = "expand",
+}
+
+for alias, name in pairs(aliases) do
+  methods[alias] = methods[name]
+  core[alias] = core[name]
+end
+
 return methods

@@ -101,6 +101,9 @@ int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,
 void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_shape *shape);
 // The tensors of a list, borrowed; their array is a userdata that stays on the stack.
 nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg);
+// A number, or the integers of a list or of an int tensor of at most one dimension; their array is a userdata
+// that stays on the stack.
+nnl_int_list nnl_check_integers(lua_State *L, const nnl_bind *bind, int arg);
 // The position of the last argument that is not nil.
 int nnl_last_argument(lua_State *L);
 // Whether the value is {}: no sizes, no dims, or no options.

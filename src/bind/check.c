@@ -148,6 +148,34 @@ nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg) {
     return list;
 }
 
+static nnl_int_list new_integers(lua_State *L, size_t count) {
+    return (nnl_int_list){nnl_lua_new_userdata(L, (count + 1) * sizeof(int64_t), 0), count};
+}
+
+static nnl_int_list tensor_integers(lua_State *L, const nnl_bind *bind, int arg, const nnl_tensor *t) {
+    if (nnl_dtype_get(t->dtype)->kind != NNL_KIND_INT || t->shape.ndim > 1) {
+        nnl_arg_error(L, bind, arg, "a tensor of integers must have at most one dimension and an int dtype");
+    }
+    nnl_int_list list = new_integers(L, (size_t)nnl_tensor_numel(t));
+    int64_t step = t->shape.ndim > 0 ? t->stride[0] * (int64_t)nnl_dtype_size(t->dtype) : 0;
+    for (size_t i = 0; i < list.count; i++) {
+        list.items[i] = nnl_element_read(t->dtype, (const char *)nnl_tensor_data(t) + (int64_t)i * step).i;
+    }
+    return list;
+}
+
+nnl_int_list nnl_check_integers(lua_State *L, const nnl_bind *bind, int arg) {
+    const nnl_tensor *t = nnl_to_tensor(L, bind, arg);
+    if (t) return tensor_integers(L, bind, arg, t);
+    bool number = lua_type(L, arg) == LUA_TNUMBER;
+    if (!number && lua_type(L, arg) != LUA_TTABLE) nnl_type_error(L, bind, arg, "integer or list of integers");
+    nnl_int_list list = new_integers(L, number ? 1 : (size_t)lua_rawlen(L, arg));
+    for (size_t i = 0; i < list.count; i++) {
+        list.items[i] = number ? nnl_check_integer(L, bind, arg) : item_integer(L, bind, arg, (int64_t)i + 1);
+    }
+    return list;
+}
+
 int nnl_last_argument(lua_State *L) {
     int last = lua_gettop(L);
     while (last > 0 && lua_isnil(L, last)) last--;

@@ -73,6 +73,7 @@ static const char *const kinds[] = {
     [NNL_ARG_OPERAND] = "tensor or number",
     [NNL_ARG_NUMBER] = "number",
     [NNL_ARG_INT] = "integer",
+    [NNL_ARG_INTS] = "integers",
     [NNL_ARG_BOOL] = "boolean",
     [NNL_ARG_DIM] = "dimension",
     [NNL_ARG_NEW_DIM] = "dimension",

@@ -73,12 +73,19 @@ static bool read_bool(const reading *r, int index) {
 
 // What a required argument is called in messages.
 static const char *const kind_names[] = {
-    [NNL_ARG_TENSOR] = "tensor",     [NNL_ARG_OPERAND] = "tensor or number",
-    [NNL_ARG_NUMBER] = "number",     [NNL_ARG_INT] = "integer",
-    [NNL_ARG_BOOL] = "boolean",      [NNL_ARG_DIM] = "dimension",
-    [NNL_ARG_NEW_DIM] = "dimension", [NNL_ARG_DIMS] = "dimension or list of dimensions",
-    [NNL_ARG_SHAPE] = "sizes",       [NNL_ARG_DTYPE] = "dtype name",
-    [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_TENSOR] = "tensor",
+    [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_NUMBER] = "number",
+    [NNL_ARG_INT] = "integer",
+    [NNL_ARG_BOOL] = "boolean",
+    [NNL_ARG_DIM] = "dimension",
+    [NNL_ARG_NEW_DIM] = "dimension",
+    [NNL_ARG_DIMS] = "dimension or list of dimensions",
+    [NNL_ARG_SHAPE] = "sizes",
+    [NNL_ARG_DTYPE] = "dtype name",
+    [NNL_ARG_CHOICE] = "string",
+    [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_INTS] = "integer or list of integers",
 };
 
 static void read_value(const reading *r, int index, int param) {
@@ -98,6 +105,10 @@ static void read_value(const reading *r, int index, int param) {
         break;
     case NNL_ARG_INT:
         arg->i = nnl_check_integer(L, r->bind, index);
+        break;
+    case NNL_ARG_INTS:
+        arg->is_number = lua_type(L, index) == LUA_TNUMBER;
+        arg->ints = nnl_check_integers(L, r->bind, index);
         break;
     case NNL_ARG_BOOL:
         arg->flag = read_bool(r, index);
@@ -188,7 +199,7 @@ static bool has_options(const reading *r) {
     if (nnl_is_options(r->L, r->last)) return true;
     if (!nnl_is_empty_table(r->L, r->last)) return false;
     nnl_arg_kind kind = r->last <= NNL_MAX_ARGS ? r->op->params[r->last - 1].kind : NNL_ARG_END;
-    return kind != NNL_ARG_DIMS && kind != NNL_ARG_SHAPE && kind != NNL_ARG_TENSORS;
+    return kind != NNL_ARG_DIMS && kind != NNL_ARG_SHAPE && kind != NNL_ARG_TENSORS && kind != NNL_ARG_INTS;
 }
 
 // Optional arguments that nothing can have given are at their fallbacks already.
@@ -228,6 +239,31 @@ static int run_into_slots(lua_State *L, nnl_bind *bind, nnl_call *call) {
     return count;
 }
 
+// The list at 1: a new table of its tensors, which move there.
+static int push_results(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_call *call = lua_touserdata(L, 1);
+    lua_createtable(L, (int)call->results.count, 0);
+    for (size_t k = 0; k < call->results.count; k++) {
+        nnl_tensor **slot = nnl_push_slot(L, bind);
+        *slot = call->results.items[k];
+        call->results.items[k] = NULL;
+        lua_rawseti(L, 2, (lua_Integer)k + 1);
+    }
+    return 1;
+}
+
+static void release_results(void *call) {
+    nnl_call *held = call;
+    nnl_call_release_results(held->arg[0].tensor->ctx, held);
+}
+
+static int run_into_list(lua_State *L, nnl_bind *bind, nnl_call *call) {
+    nnl_push_holding(L, push_results, call);
+    if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
+    return nnl_run_holding(L, 0, 1, release_results, call);
+}
+
 static int run_in_place(lua_State *L, nnl_bind *bind, nnl_call *call) {
     call->into = nnl_check_tensor(L, bind, 1);
     if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
@@ -254,7 +290,8 @@ static int run_op(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
     read_all(L, bind, &call);
-    return run_into_slots(L, bind, &call);
+    bool list = call.op->outputs == NNL_LIST_OUTPUT;
+    return list ? run_into_list(L, bind, &call) : run_into_slots(L, bind, &call);
 }
 
 static int run_op_in_place(lua_State *L) {

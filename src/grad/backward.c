@@ -205,11 +205,11 @@ static nnl_status collect(walk *w, nnl_node *node, nnl_tensor **dout) {
 }
 
 // The gradients stay with the places that were asked for; the others are given up. `taken`: what collect
-// moved out.
+// moved out, or NULL.
 static void release_places(walk *w, nnl_node *node, nnl_tensor *const *taken) {
     for (int k = 0; k < node->n_outputs; k++) {
         nnl_autograd *output = node->output[k];
-        if (!output || (!output->pending && !taken[k])) continue;
+        if (!output || (!output->pending && !(taken && taken[k]))) continue;
         if (output->pending && !(w->capture && output->captured)) {
             nnl_tensor_release(output->pending);
             output->pending = NULL;
@@ -258,13 +258,20 @@ static void attach_saved(nnl_node *node, bool attach) {
     }
 }
 
+#define FEW 8
+
+// Room for `count` tensors, all NULL: `few` where they fit there, else memory to be freed.
+static nnl_tensor **no_tensors(nnl_context *ctx, nnl_tensor **few, int count) {
+    nnl_tensor **items = few;
+    if (count > FEW) items = nnl_alloc(&ctx->allocator, (size_t)count * sizeof *items);
+    if (!items) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for the walk");
+    memset(items, 0, (size_t)count * sizeof *items);
+    return items;
+}
+
 static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout) {
-    nnl_tensor *few[8] = {NULL}, **dx = few;
-    if (node->n_inputs > 8) {
-        dx = nnl_alloc(&w->ctx->allocator, (size_t)node->n_inputs * sizeof *dx);
-        if (!dx) return nnl_fail(w->ctx, NNL_ERR_MEMORY, "out of memory: no room for the walk");
-        memset(dx, 0, (size_t)node->n_inputs * sizeof *dx);
-    }
+    nnl_tensor *few[FEW], **dx = no_tensors(w->ctx, few, node->n_inputs);
+    if (!dx) return w->ctx->status;
     if (w->options->create_graph) attach_saved(node, true);
     nnl_status status = node->op->backward(w->ctx, node, dout, dx);
     if (w->options->create_graph) attach_saved(node, false);
@@ -279,12 +286,13 @@ static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout)
 
 // One operation; takes the heap's reference to it.
 static nnl_status visit(walk *w, nnl_node *node) {
-    nnl_tensor *dout[NNL_MAX_OUTPUTS] = {NULL};
-    nnl_status status = check_node(w->ctx, node);
+    nnl_tensor *few[FEW], **dout = no_tensors(w->ctx, few, node->n_outputs);
+    nnl_status status = dout ? check_node(w->ctx, node) : w->ctx->status;
     if (status == NNL_OK) status = collect(w, node, dout);
     if (status == NNL_OK) status = run_backward(w, node, dout);
     release_places(w, node, dout);
-    for (int k = 0; k < node->n_outputs; k++) nnl_tensor_release(dout[k]);
+    for (int k = 0; dout && k < node->n_outputs; k++) nnl_tensor_release(dout[k]);
+    if (dout && dout != few) nnl_free(&w->ctx->allocator, dout);
     if (status == NNL_OK && !w->options->retain_graph && !w->options->create_graph) nnl_node_clear(node);
     nnl_node_release(node);
     return status;
@@ -311,7 +319,6 @@ static nnl_status finish_leaves(walk *w, nnl_status status) {
 
 static nnl_status walk_run(walk *w, nnl_status status) {
     nnl_context *ctx = w->ctx;
-    nnl_tensor *none[NNL_MAX_OUTPUTS] = {NULL};
     while (w->count > 0) {
         nnl_node *node = heap_pop(w);
         if (status == NNL_OK && ctx->interrupted && ctx->interrupted(ctx->host)) {
@@ -320,7 +327,7 @@ static nnl_status walk_run(walk *w, nnl_status status) {
         if (status == NNL_OK) {
             status = visit(w, node);
         } else {
-            release_places(w, node, none);
+            release_places(w, node, NULL);
             nnl_node_release(node);
         }
     }

@@ -231,18 +231,51 @@ static nnl_tensor *gathered(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, i
     return out;
 }
 
-static nnl_status gather_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_tensor *x = call->arg[0].tensor;
-    int dim = (int)call->arg[1].i;
-    nnl_tensor *index = positions_of(ctx, call->op->name, call->arg[2].tensor);
-    if (!index) return ctx->status;
-    nnl_status status = check_pointing(ctx, call->op->name, x, index, dim);
-    if (status == NNL_OK) {
-        call->out[0] = gathered(ctx, call->op, x, dim, index);
-        if (!call->out[0]) status = ctx->status;
-    }
+static nnl_tensor *gather_at(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, int dim, nnl_tensor *positions) {
+    nnl_tensor *index = positions_of(ctx, op->name, positions), *out = NULL;
+    if (index && check_pointing(ctx, op->name, x, index, dim) == NNL_OK) out = gathered(ctx, op, x, dim, index);
     nnl_tensor_release(index);
+    return out;
+}
+
+static nnl_status gather_forward(nnl_context *ctx, nnl_call *call) {
+    call->out[0] = gather_at(ctx, call->op, call->arg[0].tensor, (int)call->arg[1].i, call->arg[2].tensor);
+    return call->out[0] ? NNL_OK : ctx->status;
+}
+
+// What x and the index broadcast to, each with its own size along dim.
+static nnl_status along_shapes(nnl_context *ctx, const nnl_tensor *x, const nnl_tensor *index, int dim,
+                               nnl_shape *of_x, nnl_shape *of_index) {
+    if (x->shape.ndim != index->shape.ndim) {
+        char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
+        return nnl_fail(ctx, NNL_ERR_SHAPE,
+                        "take_along: expected as many dimensions as the tensor of shape %s has, got positions of "
+                        "shape %s",
+                        nnl_shape_text(&x->shape, a), nnl_shape_text(&index->shape, b));
+    }
+    nnl_shape rest = *of_index = index->shape;
+    if (rest.ndim > 0) rest.size[dim] = x->shape.size[dim];
+    nnl_status status = nnl_shape_broadcast(ctx, "take_along", &x->shape, &rest, of_x);
+    for (int d = 0; d < rest.ndim && status == NNL_OK; d++) {
+        if (d != dim) of_index->size[d] = of_x->size[d];
+    }
     return status;
+}
+
+// x:take_along(index, [dim]): without a dim, both flattened
+static nnl_status take_along_forward(nnl_context *ctx, nnl_call *call) {
+    nnl_tensor *x = call->arg[0].tensor, *index = call->arg[1].tensor;
+    int dim = call->arg[2].given ? (int)call->arg[2].i : 0;
+    nnl_shape of_x = {.ndim = 1, .size = {nnl_tensor_numel(x)}};
+    nnl_shape of_index = {.ndim = 1, .size = {nnl_tensor_numel(index)}};
+    if (call->arg[2].given && along_shapes(ctx, x, index, dim, &of_x, &of_index) != NNL_OK) return ctx->status;
+    bool flat = !call->arg[2].given;
+    nnl_tensor *wide = flat ? nnl_reshape(ctx, x, &of_x) : nnl_expand(ctx, x, &of_x), *at = NULL;
+    if (wide) at = flat ? nnl_reshape(ctx, index, &of_index) : nnl_expand(ctx, index, &of_index);
+    if (at) call->out[0] = gather_at(ctx, call->op, wide, dim, at);
+    nnl_tensor_release(wide);
+    nnl_tensor_release(at);
+    return call->out[0] ? NNL_OK : ctx->status;
 }
 
 static nnl_status gather_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
@@ -439,6 +472,47 @@ static nnl_status masked_select_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
+// ---- one_hot
+
+// As many classes as the largest label asks for; labels that are none are an error.
+static nnl_status count_classes(nnl_context *ctx, const nnl_tensor *labels, int64_t *classes) {
+    const int64_t *label = nnl_tensor_data(labels);
+    int64_t n = nnl_tensor_numel(labels), largest = 0;
+    if (*classes >= 0) return nnl_check_positions(ctx, "one_hot", labels, *classes);
+    if (*classes != -1 || n == 0) {
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "one_hot: the number of classes must be given, and not be negative");
+    }
+    for (int64_t i = 0; i < n; i++) largest = label[i] > largest ? label[i] : largest;
+    *classes = largest;
+    return nnl_check_positions(ctx, "one_hot", labels, largest);
+}
+
+static nnl_status one_hot_rows(nnl_context *ctx, nnl_call *call, const nnl_tensor *labels) {
+    nnl_shape shape = labels->shape;
+    int64_t classes = call->arg[1].i, n = nnl_tensor_numel(labels);
+    const int64_t *label = nnl_tensor_data(labels);
+    if (shape.ndim == NNL_MAX_DIMS) {
+        return nnl_fail(ctx, NNL_ERR_SHAPE, "one_hot: no more than %d dimensions", NNL_MAX_DIMS);
+    }
+    nnl_status status = count_classes(ctx, labels, &classes);
+    if (status != NNL_OK) return status;
+    shape.size[shape.ndim++] = classes;
+    call->out[0] = nnl_tensor_new(ctx, NNL_INT64, &shape);
+    if (!call->out[0]) return ctx->status;
+    nnl_apply_fill(call->out[0], nnl_number_int(0));
+    int64_t *row = nnl_tensor_data(call->out[0]);
+    for (int64_t i = 0; i < n; i++) row[i * classes + label[i] - 1] = 1;
+    return NNL_OK;
+}
+
+// nn.one_hot(labels, [num_classes])
+static nnl_status one_hot_forward(nnl_context *ctx, nnl_call *call) {
+    nnl_tensor *labels = positions_of(ctx, "one_hot", call->arg[0].tensor);
+    nnl_status status = labels ? one_hot_rows(ctx, call, labels) : ctx->status;
+    nnl_tensor_release(labels);
+    return status;
+}
+
 // ---- the table
 
 #define TENSOR(name)                                                                                         \
@@ -465,6 +539,14 @@ const nnl_op nnl_gather_records[] = {
          .params = {TENSOR("input"), DIM, TENSOR("index")},
          .forward = gather_forward,
          .backward = gather_backward},
+    {.name = "take_along",
+     .doc = "as gather with the index first, which broadcasts with the tensor outside of dim; without dim, both are "
+            "flattened",
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
+     .outputs = 1,
+     .params = {TENSOR("input"), TENSOR("index"), {"dim", NNL_ARG_DIM, true, 0, NULL}},
+     .forward = take_along_forward,
+     .backward = gather_backward},
     {.name = "scatter",
      .doc = "a copy with out[index[i][j]][j] = src[i][j] along dimension 1, and likewise along others",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,
@@ -486,6 +568,13 @@ const nnl_op nnl_gather_records[] = {
      .outputs = 1,
      .params = {TENSOR("input"), TENSOR("mask")},
      .forward = masked_select_forward},
+    {.name = "one_hot",
+     .doc = "labels (*) from 1 as rows (*, num_classes) of int64, 0 but for a 1 at the label; as many as the largest "
+            "label where num_classes is left out",
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL,
+     .outputs = 1,
+     .params = {TENSOR("input"), {"num_classes", NNL_ARG_INT, true, -1, NULL}},
+     .forward = one_hot_forward},
     {.name = NULL},
 };
 

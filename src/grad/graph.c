@@ -97,15 +97,18 @@ void nnl_node_clear(nnl_node *node) {
     node_list_free(list);
 }
 
-// One block holds the node, its inputs, its saved values and its state.
+// One block holds the node, its inputs, its results, its saved values and its state.
 static nnl_node *node_new(nnl_context *ctx, const nnl_recording *r) {
-    size_t inputs = sizeof(nnl_node), saved = inputs + (size_t)r->n_inputs * sizeof(nnl_autograd *);
+    size_t inputs = sizeof(nnl_node), outputs = inputs + (size_t)r->n_inputs * sizeof(nnl_autograd *);
+    size_t saved = outputs + (size_t)r->n_outputs * sizeof(nnl_autograd *);
     size_t state = saved + (size_t)r->n_saved * sizeof(nnl_saved);
     char *block = nnl_alloc(&ctx->allocator, state + r->state_size);
     if (!block) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for the graph");
     nnl_node *node = (nnl_node *)(void *)block;
     *node = (nnl_node){.op = r->op, .ctx = ctx, .sequence = ++ctx->next_sequence};
     node->input = (nnl_autograd **)(void *)(block + inputs);
+    node->output = (nnl_autograd **)(void *)(block + outputs);
+    memset(node->output, 0, (size_t)r->n_outputs * sizeof *node->output);
     node->saved = (nnl_saved *)(void *)(block + saved);
     node->state = block + state;
     if (r->state_size > 0) memcpy(node->state, r->state, r->state_size);
@@ -150,7 +153,7 @@ static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_record
         if (!autograd) return NNL_ERR_MEMORY;
         autograd->requires_grad = true;
         autograd->node = node;
-        autograd->output = (uint8_t)k;
+        autograd->output = (uint32_t)k;
         node->refs++;
         node->output[k] = autograd;
         if (out->autograd) nnl_autograd_release(out->autograd);

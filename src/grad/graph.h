@@ -18,8 +18,8 @@ typedef struct nnl_hook {
 
 typedef struct nnl_autograd {
     uint32_t refs;
+    uint32_t output; // which of the node's results
     bool requires_grad, retain_grad;
-    uint8_t output; // which of the node's results
     nnl_dtype dtype;
     nnl_context *ctx;
     nnl_node *node;      // what made the tensor; NULL for a leaf
@@ -43,8 +43,8 @@ struct nnl_node {
     uint64_t sequence;
     int n_inputs, n_outputs, n_saved;
     bool freed, queued;
-    nnl_autograd **input;                  // NULL where no gradient is wanted
-    nnl_autograd *output[NNL_MAX_OUTPUTS]; // not counted: NULL once nobody can ask
+    nnl_autograd **input;  // NULL where no gradient is wanted
+    nnl_autograd **output; // not counted: NULL once nobody can ask
     nnl_saved *saved;
     void *state;
     nnl_node *next; // in the list of nodes to free

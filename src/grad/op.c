@@ -8,6 +8,7 @@ void nnl_call_init(nnl_call *call, const nnl_op *op) {
     call->op = op;
     call->into = NULL;
     call->lists_used = 0;
+    call->results = (nnl_tensor_list){NULL, 0};
     for (int k = 0; k < NNL_MAX_OUTPUTS; k++) call->out[k] = NULL;
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg *arg = &call->arg[i];
@@ -40,16 +41,34 @@ nnl_shape *nnl_call_list(nnl_call *call, int arg) {
     return list;
 }
 
-static void release_outputs(nnl_call *call) {
+nnl_status nnl_call_results(nnl_context *ctx, nnl_call *call, size_t count) {
+    if (count > INT32_MAX) {
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: a list of %zu tensors is too long", call->op->name, count);
+    }
+    nnl_tensor **items = nnl_alloc(&ctx->allocator, (count + 1) * sizeof *items);
+    if (!items) return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a list");
+    for (size_t k = 0; k < count; k++) items[k] = NULL;
+    call->results = (nnl_tensor_list){items, count};
+    return NNL_OK;
+}
+
+void nnl_call_release_results(nnl_context *ctx, nnl_call *call) {
+    for (size_t k = 0; k < call->results.count; k++) nnl_tensor_release(call->results.items[k]);
+    if (call->results.items) nnl_free(&ctx->allocator, call->results.items);
+    call->results = (nnl_tensor_list){NULL, 0};
+}
+
+static void release_outputs(nnl_context *ctx, nnl_call *call) {
     for (int k = 0; k < NNL_MAX_OUTPUTS; k++) {
         nnl_tensor_release(call->out[k]);
         call->out[k] = NULL;
     }
+    nnl_call_release_results(ctx, call);
 }
 
 static nnl_status run_plain(nnl_context *ctx, nnl_call *call) {
     nnl_status status = call->op->forward(ctx, call);
-    if (status != NNL_OK) release_outputs(call);
+    if (status != NNL_OK) release_outputs(ctx, call);
     return status;
 }
 

@@ -8,6 +8,7 @@
 
 #define NNL_MAX_ARGS 8
 #define NNL_MAX_OUTPUTS 4
+#define NNL_LIST_OUTPUT (-1) // the number of results of an operation that gives a list of them
 #define NNL_MAX_LISTS 3
 
 typedef enum nnl_arg_kind {
@@ -16,6 +17,7 @@ typedef enum nnl_arg_kind {
     NNL_ARG_OPERAND, // a tensor or a number
     NNL_ARG_NUMBER,
     NNL_ARG_INT,
+    NNL_ARG_INTS, // an integer, or a list or int tensor of any length
     NNL_ARG_BOOL,
     NNL_ARG_DIM, // one dimension of the first tensor: 0 to ndim - 1 here, 1 to ndim or negative in scripts
     NNL_ARG_NEW_DIM, // a place for a new one: 0 to ndim
@@ -39,9 +41,14 @@ typedef struct nnl_tensor_list {
     size_t count;
 } nnl_tensor_list;
 
+typedef struct nnl_int_list {
+    int64_t *items;
+    size_t count;
+} nnl_int_list;
+
 typedef struct nnl_arg {
     bool given;     // false: left out, and the value is the fallback
-    bool is_number; // for NNL_ARG_OPERAND
+    bool is_number; // for NNL_ARG_OPERAND and NNL_ARG_INTS: one number, without a list
     union {
         nnl_tensor *tensor; // borrowed
         nnl_number number;
@@ -49,6 +56,7 @@ typedef struct nnl_arg {
         bool flag;
         nnl_shape *list; // dims or sizes: one of the call's lists
         nnl_tensor_list tensors;
+        nnl_int_list ints; // of at least one where it is one number; `items` is borrowed
     };
 } nnl_arg;
 
@@ -61,6 +69,7 @@ typedef struct nnl_call {
     nnl_arg arg[NNL_MAX_ARGS];
     nnl_tensor *into; // borrowed: an elementwise result goes to this memory, for in-place forms
     nnl_tensor *out[NNL_MAX_OUTPUTS];
+    nnl_tensor_list results; // of an operation that gives a list
     int lists_used;
     nnl_shape lists[NNL_MAX_LISTS];
 } nnl_call;
@@ -79,9 +88,10 @@ struct nnl_op {
     const char *name;
     const char *doc; // shapes, defaults, source
     unsigned flags;
-    int outputs;
+    int outputs; // or NNL_LIST_OUTPUT
     nnl_param params[NNL_MAX_ARGS];
-    // Shapes and dtypes are checked before anything is allocated; results go to call->out.
+    // Shapes and dtypes are checked before anything is allocated; results go to call->out
+    // or call->results.
     nnl_status (*forward)(nnl_context *ctx, nnl_call *call);
     // dx[i] = gradient of input i of the node, new, for those that nnl_node_needs; dout[k] is NULL where
     // output k has no gradient. May be larger than the input where that was broadcast: the walk sums it.
@@ -100,6 +110,13 @@ nnl_shape *nnl_call_list(nnl_call *call, int arg);
 // Runs it; with `into` set, the result is a new reference to that tensor, its place in the graph now the
 // operation's.
 nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call);
+
+// Room for the results of an operation that gives a list, all NULL; forward fills it. An error where there is no
+// memory.
+nnl_status nnl_call_results(nnl_context *ctx, nnl_call *call, size_t count);
+
+// Gives up such results; those that were taken out are NULL.
+void nnl_call_release_results(nnl_context *ctx, nnl_call *call);
 
 // For operations with one result: runs, and returns it, new.
 nnl_tensor *nnl_call_result(nnl_context *ctx, nnl_call *call);

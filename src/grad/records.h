@@ -25,11 +25,35 @@ nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *
 nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size);
 
 // The groups of records, one for each file; each ends with a NULL name.
-extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_records[], nnl_copy_records[],
-    nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
-    nnl_linear_records[], nnl_extreme_records[], nnl_gather_records[], nnl_join_records[],
-    nnl_moment_records[], nnl_sort_records[];
-extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[],
-    nnl_distance_records[], nnl_ctc_records[];
+#define NNL_OP_GROUPS(GROUP)                                                                                 \
+    GROUP(unary)                                                                                             \
+    GROUP(binary)                                                                                            \
+    GROUP(compare)                                                                                           \
+    GROUP(copy)                                                                                              \
+    GROUP(view)                                                                                              \
+    GROUP(reduce)                                                                                            \
+    GROUP(matmul)                                                                                            \
+    GROUP(softmax)                                                                                           \
+    GROUP(linear)                                                                                            \
+    GROUP(extreme)                                                                                           \
+    GROUP(gather)                                                                                            \
+    GROUP(join)                                                                                              \
+    GROUP(moment)                                                                                            \
+    GROUP(sort)                                                                                              \
+    GROUP(split)                                                                                             \
+    GROUP(unfold)                                                                                            \
+    GROUP(diagonal)                                                                                          \
+    GROUP(rearrange)                                                                                         \
+    GROUP(repeat)                                                                                            \
+    GROUP(cumulative)                                                                                        \
+    GROUP(dropout)                                                                                           \
+    GROUP(loss)                                                                                              \
+    GROUP(cross_entropy)                                                                                     \
+    GROUP(distance)                                                                                          \
+    GROUP(ctc)
+
+#define NNL_DECLARE_GROUP(name) extern const nnl_op nnl_##name##_records[];
+NNL_OP_GROUPS(NNL_DECLARE_GROUP)
+#undef NNL_DECLARE_GROUP
 
 #endif

@@ -104,6 +104,9 @@ typedef void nnl_row_fn(size_t n, void *y, const void *x);
 typedef void nnl_row_grad_fn(size_t n, void *dx, const void *dout, const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
+// h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What lies
+// outside of h counts as 0. h may be b itself.
+typedef void nnl_recur_fn(size_t n, void *h, const void *a, const void *b);
 
 // Sum over i of w_i * f(x_i, t_i), pairwise; each value by itself; dx = dout_i * df/dx, with dout one number
 // (step 0) or an array (step 1). w may be NULL.
@@ -185,6 +188,7 @@ typedef struct nnl_row_kernels {
     nnl_row_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT], *logsumexp[NNL_COMPUTE_COUNT];
     nnl_row_grad_fn *softmax_grad[NNL_COMPUTE_COUNT], *log_softmax_grad[NNL_COMPUTE_COUNT];
     nnl_scan_fn *cumsum[NNL_COMPUTE_COUNT], *cumprod[NNL_COMPUTE_COUNT];
+    nnl_recur_fn *recur[NNL_COMPUTE_COUNT], *recur_back[NNL_COMPUTE_COUNT];
 } nnl_row_kernels;
 
 typedef struct nnl_loss_kernels {

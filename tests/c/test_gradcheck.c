@@ -84,7 +84,8 @@ static bool is_constant(const nnl_op *op, const nnl_param *p) {
 
 static bool is_data(const nnl_op *op, const nnl_param *p) {
     bool labels = strcmp(op->name, "cross_entropy") == 0 || strcmp(op->name, "nll_loss") == 0;
-    return is_named(p, "condition") || is_named(p, "mask") || is_named(p, "index") ||
+    bool classes = strcmp(op->name, "one_hot") == 0;
+    return classes || is_named(p, "condition") || is_named(p, "mask") || is_named(p, "index") ||
            (is_named(p, "target") && labels) || is_constant(op, p);
 }
 
@@ -136,6 +137,8 @@ static nnl_tensor *operand(trial *t) {
 static nnl_shape shape_argument(const trial *t) {
     if (strcmp(t->op->name, "expand") == 0) return cube(2);
     if (strcmp(t->op->name, "unflatten") == 0) return (nnl_shape){.ndim = 2, .size = {SIDE, 1}};
+    if (strcmp(t->op->name, "repeat_") == 0) return (nnl_shape){.ndim = 3, .size = {2, 1, 3}};
+    if (strcmp(t->op->name, "tile") == 0) return (nnl_shape){.ndim = 1, .size = {2}};
     return (nnl_shape){.ndim = 1, .size = {-1}};
 }
 
@@ -146,6 +149,13 @@ static nnl_tensor *weighted_sum(nnl_context *ctx, nnl_tensor *out) {
     nnl_tensor_release(weights);
     nnl_tensor_release(product);
     return sum;
+}
+
+static int64_t two = 2;
+
+static int64_t integer_argument(const nnl_param *p) {
+    if (is_named(p, "num_classes")) return SIDE;
+    return is_named(p, "size") || is_named(p, "chunks") ? 2 : 1; // windows of 2, 1 apart, overlap
 }
 
 static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *inputs, int *used,
@@ -167,7 +177,10 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
         if (is_named(p, "min")) *arg = (nnl_arg){.given = true, .number = nnl_number_float(0.5)};
         break;
     case NNL_ARG_INT:
-        arg->i = 1;
+        arg->i = integer_argument(p);
+        break;
+    case NNL_ARG_INTS:
+        *arg = (nnl_arg){.given = true, .is_number = true, .ints = {&two, 1}};
         break;
     case NNL_ARG_SHAPE:
         *nnl_call_list(call, i) = shape_argument(t);
@@ -183,6 +196,25 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     }
 }
 
+// The sum over all the results of an operation that gives a list, each with a weight of its own.
+static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list) {
+    nnl_tensor *total = NULL;
+    for (size_t k = 0; k < list.count; k++) {
+        nnl_tensor *sum = weighted_sum(ctx, list.items[k]), *share = nnl_mul_number(ctx, sum, (double)k + 1);
+        nnl_tensor *more = total ? nnl_add(ctx, total, share) : nnl_tensor_retain(share);
+        nnl_tensor_release(sum);
+        nnl_tensor_release(share);
+        nnl_tensor_release(total);
+        total = more;
+    }
+    return total;
+}
+
+static nnl_tensor *loss_of(nnl_context *ctx, const nnl_call *call) {
+    bool list = call->op->outputs == NNL_LIST_OUTPUT;
+    return list ? weighted_sum_of_list(ctx, call->results) : weighted_sum(ctx, call->out[0]);
+}
+
 // The operation on the leaves as they are now. Returns new; NULL with the context's error.
 static nnl_tensor *run(trial *t) {
     nnl_call call;
@@ -195,7 +227,8 @@ static nnl_tensor *run(trial *t) {
         fill_argument(t, &call, i, inputs, &used, &constants);
     }
     nnl_status status = nnl_call_run(t->ctx, &call);
-    nnl_tensor *loss = status == NNL_OK ? weighted_sum(t->ctx, call.out[0]) : NULL;
+    nnl_tensor *loss = status == NNL_OK ? loss_of(t->ctx, &call) : NULL;
+    nnl_call_release_results(t->ctx, &call);
     for (int k = 0; k < NNL_MAX_OUTPUTS; k++) nnl_tensor_release(call.out[k]);
     for (int k = 0; k < t->leaves; k++) nnl_tensor_release(inputs[k]);
     return loss;
@@ -253,7 +286,7 @@ static bool is_checked(const nnl_op *op, layout how) {
         if (strcmp(op->name, casts[i]) == 0) return false;
     }
     bool refused = strcmp(op->name, "view") == 0 && how != CONTIGUOUS;
-    return (op->flags & (NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL)) && op->outputs > 0 && !refused;
+    return (op->flags & (NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL)) && op->outputs != 0 && !refused;
 }
 
 int main(void) {

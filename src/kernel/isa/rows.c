@@ -181,6 +181,38 @@ static void cumprod_i64(size_t n, void *out, const void *in) {
         ((int64_t *)out)[i] = product = NNL_INT_MUL(product, ((const int64_t *)in)[i]);
 }
 
+static void recur_f32(size_t n, void *h, const void *a, const void *b) {
+    double last = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) last *= (double)((const float *)a)[i];
+        ((float *)h)[i] = (float)(last += (double)((const float *)b)[i]);
+    }
+}
+
+static void recur_f64(size_t n, void *h, const void *a, const void *b) {
+    double last = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) last *= ((const double *)a)[i];
+        ((double *)h)[i] = last += ((const double *)b)[i];
+    }
+}
+
+static void recur_back_f32(size_t n, void *h, const void *a, const void *b) {
+    double last = 0;
+    for (size_t i = n; i-- > 0;) {
+        if (i + 1 < n) last *= (double)((const float *)a)[i + 1];
+        ((float *)h)[i] = (float)(last += (double)((const float *)b)[i]);
+    }
+}
+
+static void recur_back_f64(size_t n, void *h, const void *a, const void *b) {
+    double last = 0;
+    for (size_t i = n; i-- > 0;) {
+        if (i + 1 < n) last *= ((const double *)a)[i + 1];
+        ((double *)h)[i] = last += ((const double *)b)[i];
+    }
+}
+
 const nnl_row_kernels NNL_ISA_NAME(nnl_rows) = {
     .softmax = {softmax_f32, softmax_f64},
     .log_softmax = {log_softmax_f32, log_softmax_f64},
@@ -189,4 +221,6 @@ const nnl_row_kernels NNL_ISA_NAME(nnl_rows) = {
     .log_softmax_grad = {log_softmax_grad_f32, log_softmax_grad_f64},
     .cumsum = {cumsum_f32, cumsum_f64, cumsum_i64},
     .cumprod = {cumprod_f32, cumprod_f64, cumprod_i64},
+    .recur = {recur_f32, recur_f64},
+    .recur_back = {recur_back_f32, recur_back_f64},
 };
