@@ -36,4 +36,9 @@ void nnl_apply_where(nnl_tensor *out, const nnl_tensor *condition, const nnl_ten
 void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src);
 void nnl_apply_fill(nnl_tensor *dst, nnl_number value);
 
+// Fill a new tensor of one dimension: numbers a step apart, and numbers as far apart from one end to the
+// other.
+void nnl_apply_range(nnl_tensor *dst, nnl_number from, nnl_number step);
+void nnl_apply_linspace(nnl_tensor *dst, double from, double to);
+
 #endif
