@@ -176,6 +176,8 @@ void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_
 }
 
 nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg) {
+    if (nnl_to_tensor(L, bind, arg))
+        nnl_arg_error(L, bind, arg, "list of tensors expected, got tensor; put them in braces: {a, b}");
     if (lua_type(L, arg) != LUA_TTABLE) nnl_type_error(L, bind, arg, "list of tensors");
     nnl_tensor_list list = {.count = (size_t)lua_rawlen(L, arg)};
     list.items = nnl_lua_new_userdata(L, (list.count + 1) * sizeof *list.items, 0);

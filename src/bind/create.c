@@ -224,6 +224,7 @@ static int drawn(lua_State *L, nnl_bind *bind, const plan *p, draw_fn *draw) {
     }
     draw(bind, full, info->compute, (size_t)nnl_tensor_numel(full));
     if (full == t) return 1;
+    if (draw == draw_uniform) nnl_apply_shorten(full, p->dtype); // below 1 in this dtype too
     nnl_apply_copy(t, full);
     lua_pop(L, 1);
     return 1;

@@ -37,9 +37,10 @@ nnl_hint nnl_hint_for(const char *asked) {
     return (nnl_hint){.asked = asked, .slips = slips_allowed(strlen(asked)) + 1};
 }
 
+// Of names that are as near, those of words come in the order of the list, those of keys by the alphabet.
 static void consider(nnl_hint *hint, const char *name, size_t length, int slips) {
     bool better = slips < hint->slips;
-    bool earlier = slips == hint->slips && hint->name[0] && strncmp(name, hint->name, length) < 0;
+    bool earlier = slips == hint->slips && hint->name[0] && strcmp(name, hint->name) < 0;
     if (name[0] == '_' || length >= NNL_HINT_ROOM || !(better || earlier)) return;
     memcpy(hint->name, name, length);
     hint->name[length] = '\0';

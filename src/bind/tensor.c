@@ -99,7 +99,7 @@ static void push_shape(lua_State *L, const nnl_shape *shape) {
 static int push_unknown(lua_State *L, const char *name) {
     nnl_hint hint = nnl_hint_for(name);
     nnl_hint_keys(&hint, L, lua_upvalueindex(2));
-    nnl_hint_words(&hint, "shape dtype ndim grad requires_grad is_leaf");
+    nnl_hint_words(&hint, "shape dtype ndim nbytes grad requires_grad is_leaf");
     if (hint.name[0]) return nnl_error(L, "a tensor has no '%s'%s", name, nnl_hint_push(L, &hint));
     if (lua_isnumber(L, 2))
         return nnl_error(L, "index: positions are numbers, got the string '%s'; use tonumber", name);
@@ -114,6 +114,8 @@ static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *n
         lua_pushstring(L, nnl_dtype_get(t->dtype)->name);
     } else if (strcmp(name, "ndim") == 0) {
         lua_pushinteger(L, t->shape.ndim);
+    } else if (strcmp(name, "nbytes") == 0) {
+        lua_pushinteger(L, (lua_Integer)(nnl_tensor_numel(t) * (int64_t)nnl_dtype_size(t->dtype)));
     } else if (strcmp(name, "requires_grad") == 0) {
         lua_pushboolean(L, nnl_requires_grad(t));
     } else if (strcmp(name, "is_leaf") == 0) {
@@ -239,6 +241,11 @@ static int tensor_numel(lua_State *L) {
     return 1;
 }
 
+static int tensor_element_size(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)nnl_dtype_size(nnl_check_tensor(L, nnl_bind_of(L), 1)->dtype));
+    return 1;
+}
+
 static int tensor_is_contiguous(lua_State *L) {
     lua_pushboolean(L, nnl_tensor_is_contiguous(nnl_check_tensor(L, nnl_bind_of(L), 1)));
     return 1;
@@ -285,6 +292,7 @@ static const luaL_Reg metamethods[] = {
 static const luaL_Reg methods[] = {
     {"size", tensor_size},
     {"numel", tensor_numel},
+    {"element_size", tensor_element_size},
     {"is_contiguous", tensor_is_contiguous},
     {"dim", tensor_dim},
     {"copy_", tensor_copy},

@@ -40,5 +40,8 @@ void nnl_apply_fill(nnl_tensor *dst, nnl_number value);
 // other.
 void nnl_apply_range(nnl_tensor *dst, nnl_number from, nnl_number step);
 void nnl_apply_linspace(nnl_tensor *dst, double from, double to);
+// float32 numbers from 0 on lose the bits that a 16-bit dtype has not, so that it holds them without rounding
+// up.
+void nnl_apply_shorten(nnl_tensor *t, nnl_dtype dtype);
 
 #endif

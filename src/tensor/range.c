@@ -1,5 +1,8 @@
-// range.c: rows of numbers at equal distances. Each is computed from its index, so that no error adds up.
+// range.c: what new tensors are filled with: rows of numbers at equal distances, each computed from its
+// index, so that no error adds up; random numbers for the shorter dtypes.
 #include "tensor/apply.h"
+
+#include <string.h>
 
 static void fill_integers(nnl_tensor *dst, int64_t from, int64_t step) {
     int64_t n = nnl_tensor_numel(dst), *data = nnl_tensor_data(dst);
@@ -34,5 +37,15 @@ void nnl_apply_linspace(nnl_tensor *dst, double from, double to) {
         bool first_half = i < n / 2 || n == 1;
         write_from(dst, i,
                    nnl_number_float(first_half ? from + (double)i * step : to - (double)(n - 1 - i) * step));
+    }
+}
+
+void nnl_apply_shorten(nnl_tensor *t, nnl_dtype dtype) {
+    uint32_t kept = dtype == NNL_BFLOAT16 ? 0xFFFF0000u : 0xFFFFE000u, bits;
+    char *data = nnl_tensor_data(t);
+    for (int64_t i = 0, n = nnl_tensor_numel(t); i < n; i++, data += sizeof bits) {
+        memcpy(&bits, data, sizeof bits);
+        bits &= kept;
+        memcpy(data, &bits, sizeof bits);
     }
 }
