@@ -64,6 +64,26 @@ describe("a key with tensors of positions", function()
     assert_tensor(t, { 2, 3 }, { 3, 4, 5, 1, 8, 9 })
   end)
 
+  it("gives everything back where memory runs out", function()
+    local core = require "nnlua.core"
+    local t, rows, mask, value = twenty_four(), at(1, 2), nn.tensor { true, false, true }, nn.ones(2, 2)
+    local failed, done = 0, false
+    while not done do
+      core.fail_allocation(failed)
+      local message
+      done, message = pcall(function()
+        t[{ rows, mask, { 1, 2 } }] = t[{ rows, mask, { 3, 4 } }] + value
+      end)
+      core.fail_allocation(nil)
+      if not done then
+        failed = failed + 1
+        assert.matches("out of memory", message)
+      end
+    end
+    assert.is_true(failed > 5)
+    assert.equal(3, t[{ 1, 1, 1 }])
+  end)
+
   it("says what does not fit", function()
     local t = twenty_four()
     assert.equal("index: position 4 is out of range: dimension 2 has positions 1 to 3",
