@@ -5,6 +5,14 @@ local compat = require "nnlua.compat"
 
 local check = {}
 
+--- What was meant instead of a name that is not there: "; did you mean 'zeros'?", or "" where none is near.
+-- @param name string
+-- @param ... tables with the names as keys
+local function hint(name, ...)
+  local nearest = type(name) == "string" and core.nearest(name, ...)
+  return nearest and ("; did you mean '%s'?"):format(nearest) or ""
+end
+
 local function sorted_names(set)
   local names = {}
   for name in pairs(set) do names[#names + 1] = tostring(name) end
@@ -81,7 +89,8 @@ function check.options(who, options, rules)
   for name, value in pairs(options) do
     local rule = rules[name]
     if not rule then
-      check.fail(who, ("unknown option %q; allowed: %s"):format(tostring(name), sorted_names(rules)))
+      local allowed = sorted_names(rules) .. hint(name, rules)
+      check.fail(who, ("unknown option %q; allowed: %s"):format(tostring(name), allowed))
     end
     if not a_type(value, rule) then check.expect(who, "option " .. name, value, words[rule] or rule) end
   end
@@ -93,9 +102,25 @@ function check.choice(who, what, name, choices)
   local value = type(name) == "string" and choices[name]
   if not value then
     local message = ("%s: expected one of %s, got %s"):format(what, sorted_names(choices), check.kind(name))
-    check.fail(who, message)
+    check.fail(who, message .. hint(name, choices))
   end
   return value
+end
+
+--- Reading a name of a library that is not there gives nil, as everywhere in Lua; one that is a slip away from a
+-- name that is there is an error at the caller's line.
+-- @param who string the library, as scripts write it
+-- @param library table
+-- @param name what was asked for
+-- @param ... tables with further names as keys
+function check.name(who, library, name, ...)
+  local meant = hint(name, library, ...)
+  if meant ~= "" then error(("%s has no '%s'%s"):format(who, name, meant), level_of_script()) end
+end
+
+--- Let a library of functions speak up about misspelt names. Returns it.
+function check.guard(who, library)
+  return setmetatable(library, { __index = function(_, name) return check.name(who, library, name) end })
 end
 
 return check

@@ -3,6 +3,7 @@
 -- never use are loaded when it first does.
 
 local core = require "nnlua.core"
+local check = require "nnlua.check"
 local module = require "nnlua.module"
 require "nnlua.tensor"
 
@@ -13,7 +14,7 @@ local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
   save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
-  json_null = true,
+  json_null = true, nearest = true,
 }
 
 for name, value in pairs(core) do
@@ -39,9 +40,15 @@ local function load_part(_, name)
     value = require("nnlua." .. parts[name])[name]
   elseif wholes[name] then
     value = require("nnlua." .. wholes[name])
+    if type(value) == "table" and not getmetatable(value) then check.guard("nn." .. name, value) end
+  else
+    return check.name("nn", nn, name, parts, wholes)
   end
   nn[name] = value
   return value
 end
+
+check.guard("nn.functional", nn.functional)
+check.guard("nn.init", nn.init)
 
 return setmetatable(nn, { __index = load_part })

@@ -21,6 +21,13 @@ function methods:equal(other)
   return same_shape(self, other) and self:ne(other):sum():item() == 0
 end
 
+--- The elements in the dtype of another tensor.
+-- @param other tensor
+function methods:type_as(other)
+  check.tensor("type_as", "argument", other)
+  return self:to(other.dtype)
+end
+
 --- Whether all elements are near each other: |a - b| <= atol + rtol * |b|. Infinities are near themselves, NaN nothing.
 -- @param other tensor, broadcast
 -- @param options table? rtol (1e-5), atol (1e-8)

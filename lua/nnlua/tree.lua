@@ -2,6 +2,7 @@
 -- Everything that looks at a whole model is written over these few functions.
 
 local core = require "nnlua.core"
+local check = require "nnlua.check"
 
 local tree = {}
 
@@ -70,6 +71,13 @@ function tree.entries(node)
   return node:_entries()
 end
 
+-- model.parameters() instead of model:parameters() is how something else gets here.
+local function expect_node(node)
+  if is_layer(node) or (type(node) == "table" and node._entries) then return end
+  check.fail("nn.Module", ("expected a model or layer, got %s; call methods with a colon, as model:parameters()")
+    :format(check.kind(node)))
+end
+
 local function walk_tensors(node, prefix, visit, path, seen)
   if path[node] or (seen and seen[node]) then return end
   path[node] = true
@@ -92,6 +100,7 @@ end
 --- Visit every tensor: visit(full name, tensor, kind, its node, its name there).
 -- @param once boolean? a tensor that several modules share comes once, under its first name
 function tree.each_tensor(node, visit, once)
+  expect_node(node)
   walk_tensors(node, "", visit, {}, once and {} or nil)
 end
 
@@ -115,11 +124,13 @@ end
 --- Visit every node once, parents before children: visit(full name, node, label). The root's name is "". The label is
 -- the name as people count: from 1.
 function tree.each_node(node, visit)
+  expect_node(node)
   walk_nodes(node, "", "", visit, {})
 end
 
 --- The children of a node: a list of {name, node}.
 function tree.children(node)
+  expect_node(node)
   local list = {}
   if is_layer(node) then return list end
   for _, entry in ipairs(node:_entries()) do

@@ -70,8 +70,19 @@ bool nnl_error_text(lua_State *L) {
     return !speaks;
 }
 
+// A script that uses nn without having asked for it hears what is missing. The text of the error is at 1.
+static void add_advice(lua_State *L) {
+    const char *text = lua_tostring(L, 1), *end = "a nil value (global 'nn')";
+    size_t length = strlen(text), tail = strlen(end);
+    if (length < tail || strcmp(text + length - tail, end) != 0) return;
+    lua_pushliteral(L, "; the script begins with: local nn = require \"nnlua\"");
+    lua_concat(L, 2);
+}
+
 int nnl_traceback(lua_State *L) {
-    if (nnl_error_text(L)) luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    bool told = nnl_error_text(L);
+    if (told && lua_type(L, 1) == LUA_TSTRING) add_advice(L);
+    if (told) luaL_traceback(L, L, lua_tostring(L, 1), 1);
     return 1;
 }
 

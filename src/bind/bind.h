@@ -43,7 +43,7 @@ enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };
 typedef void nnl_open_part(lua_State *L);
 nnl_open_part nnl_open_tensor, nnl_open_ops, nnl_open_create, nnl_open_convert, nnl_open_autograd,
     nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init, nnl_open_files, nnl_open_csv,
-    nnl_open_json, nnl_open_print, nnl_open_describe;
+    nnl_open_json, nnl_open_print, nnl_open_describe, nnl_open_hint;
 
 // Functions into the table on top, upvalue 1 being the state.
 void nnl_set_functions(lua_State *L, const luaL_Reg *functions);
@@ -87,12 +87,33 @@ int nnl_raise(lua_State *L, nnl_bind *bind); // the context's, or what a callbac
 int nnl_error(lua_State *L, const char *format, ...);
 const char *nnl_type_name(lua_State *L, const nnl_bind *bind,
                           int index); // also "tensor", "layer", "no value"
+// The name of our function that runs, as its caller spells it; NULL where that is unknown.
+const char *nnl_own_name(lua_State *L);
 // About an argument, or the value of the option that was pushed last; text may be on the stack.
 int nnl_arg_error(lua_State *L, const nnl_bind *bind, int arg, const char *text);
 int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected);
+// About the first argument, which is no tensor.
+void nnl_self_error(lua_State *L, const nnl_bind *bind);
+
+// ---- names that were meant instead of one that is not there (hint.c)
+#define NNL_HINT_ROOM 32
+typedef struct nnl_hint {
+    const char *asked;
+    int slips; // that separate the name below from it; more than are allowed where there is none
+    char name[NNL_HINT_ROOM]; // "" where none is near
+} nnl_hint;
+
+nnl_hint nnl_hint_for(const char *asked);
+void nnl_hint_words(nnl_hint *hint, const char *words); // separated by spaces or commas
+void nnl_hint_keys(nnl_hint *hint, lua_State *L, int table);
+const char *nnl_hint_push(lua_State *L,
+                          const nnl_hint *hint); // "; did you mean 'sum'?" or "", onto the stack
+const char *nnl_hint_of_words(lua_State *L, const char *asked, const char *words); // all of these at once
 
 // ---- arguments (check.c)
 nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg);
+// An error where a dtype cannot hold a number: 300 in uint8, NaN in an integer type.
+void nnl_check_holds(lua_State *L, nnl_dtype dtype, nnl_number value);
 int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg);
 nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg);
 int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,
@@ -120,6 +141,11 @@ void nnl_check_options(lua_State *L, int table, const char *allowed);
 // ---- indexing (index.c): the key is at 2, a value to write at 3
 int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t);
 int nnl_index_write(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+
+// The same where the items of the key are tensors, too (pick.c).
+bool nnl_key_has_tensor(lua_State *L, const nnl_bind *bind);
+int nnl_pick_read(lua_State *L, nnl_bind *bind, nnl_tensor *t);
+int nnl_pick_write(lua_State *L, nnl_bind *bind, nnl_tensor *t);
 
 // An element as a Lua number, or boolean.
 void nnl_push_element(lua_State *L, nnl_dtype dtype, const void *memory);

@@ -48,17 +48,48 @@ const char *nnl_type_name(lua_State *L, const nnl_bind *bind, int index) {
     return luaL_typename(L, index);
 }
 
-// The name of our function that runs, as its caller spells it; NULL where that is unknown.
-static const char *own_name(lua_State *L) {
+const char *nnl_own_name(lua_State *L) {
     lua_Debug frame = {.name = NULL};
     if (!lua_getstack(L, 0, &frame) || !lua_getinfo(L, "n", &frame)) return NULL;
     return frame.name;
 }
 
+// Whether our function that runs was called with a colon: self is not counted among its arguments then.
+static bool is_called_as_method(lua_State *L) {
+    lua_Debug frame = {.namewhat = NULL};
+    return lua_getstack(L, 0, &frame) && lua_getinfo(L, "n", &frame) && strcmp(frame.namewhat, "method") == 0;
+}
+
 int nnl_arg_error(lua_State *L, const nnl_bind *bind, int arg, const char *text) {
-    if (!bind->option || arg != bind->option_index) return luaL_argerror(L, arg, text);
-    const char *name = own_name(L);
-    return luaL_error(L, "%s%soption '%s': %s", name ? name : "", name ? ": " : "", bind->option, text);
+    const char *name = nnl_own_name(L);
+    if (bind->option && arg == bind->option_index)
+        return nnl_error(L, "%s%soption '%s': %s", name ? name : "", name ? ": " : "", bind->option, text);
+    return nnl_error(L, "bad argument #%d to '%s' (%s)", arg - is_called_as_method(L), name ? name : "?",
+                     text);
+}
+
+// Whether our function that runs is in the table of methods of tensors; those of nn are functions of their
+// own.
+static bool is_tensor_method(lua_State *L) {
+    lua_Debug frame;
+    const char *name = nnl_own_name(L);
+    if (!name || !lua_getstack(L, 0, &frame) || !lua_getinfo(L, "f", &frame)) return false;
+    nnl_lua_get_value(L, lua_upvalueindex(1), NNL_KEPT_TENSOR);
+    lua_getfield(L, -1, "__index");
+    if (!lua_getupvalue(L, -1, 2)) lua_newtable(L);
+    lua_getfield(L, -1, name);
+    bool found = lua_rawequal(L, -1, -5);
+    lua_pop(L, 5);
+    return found;
+}
+
+// What stands where a method has its tensor; t.sum() instead of t:sum() is the usual reason.
+void nnl_self_error(lua_State *L, const nnl_bind *bind) {
+    if (!is_tensor_method(L) || is_called_as_method(L)) nnl_type_error(L, bind, 1, "tensor");
+    const char *name = nnl_own_name(L);
+    nnl_error(L,
+              "%s: expected a tensor in front, got %s; call methods with a colon: t:%s(...), not t.%s(...)",
+              name, nnl_type_name(L, bind, 1), name, name);
 }
 
 int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expected) {
@@ -70,6 +101,20 @@ nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg) {
     if (lua_type(L, arg) != LUA_TNUMBER) nnl_type_error(L, bind, arg, "number");
     if (nnl_lua_is_integer(L, arg)) return nnl_number_int(lua_tointeger(L, arg));
     return nnl_number_float(lua_tonumber(L, arg));
+}
+
+void nnl_check_holds(lua_State *L, nnl_dtype dtype, nnl_number value) {
+    if (nnl_dtype_holds(dtype, value)) return;
+    const char *name = nnl_own_name(L), *type = nnl_dtype_get(dtype)->name;
+    if (!name) name = "tensor";
+    if (strcmp(name, "newindex") == 0) name = "assignment";
+    if (value.is_int) {
+        lua_pushinteger(L, (lua_Integer)value.i);
+    } else {
+        lua_pushnumber(L, value.d);
+    }
+    const char *text = luaL_tolstring(L, -1, NULL);
+    nnl_error(L, "%s: %s is no number that %s can hold", name, text, type);
 }
 
 int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg) {
@@ -84,13 +129,12 @@ int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg) {
 nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg) {
     nnl_dtype dtype = NNL_FLOAT32;
     if (lua_type(L, arg) != LUA_TSTRING) nnl_type_error(L, bind, arg, "dtype name");
-    if (!nnl_dtype_named(lua_tostring(L, arg), &dtype)) {
-        nnl_arg_error(
-            L, bind, arg,
-            lua_pushfstring(L,
-                            "unknown dtype '%s'; there are float32, float64, int64, int32, uint8, bool, "
-                            "bfloat16, float16",
-                            lua_tostring(L, arg)));
+    const char *name = lua_tostring(L, arg), *names = "float32, float64, int64, int32, uint8, bool, "
+                                                      "bfloat16, float16";
+    if (!nnl_dtype_named(name, &dtype)) {
+        nnl_arg_error(L, bind, arg,
+                      lua_pushfstring(L, "unknown dtype '%s'; there are %s%s", name, names,
+                                      nnl_hint_of_words(L, name, names)));
     }
     return dtype;
 }
@@ -99,9 +143,9 @@ int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg, int ndim) {
     int64_t dim = nnl_check_integer(L, bind, arg);
     int most = ndim > 0 ? ndim : 1;
     if (dim == 0 || dim > most || dim < -most) {
-        nnl_arg_error(
-            L, bind, arg,
-            lua_pushfstring(L, "dimension %d is not within 1 to %d (or -%d to -1)", (int)dim, most, most));
+        nnl_arg_error(L, bind, arg,
+                      lua_pushfstring(L, "dimension %I is not within 1 to %d, or -%d to -1", (LUAI_UACINT)dim,
+                                      most, most));
     }
     return (int)(dim > 0 ? dim - 1 : dim + most);
 }
@@ -132,6 +176,8 @@ void nnl_check_shape(lua_State *L, const nnl_bind *bind, int arg, int last, nnl_
 }
 
 nnl_tensor_list nnl_check_tensors(lua_State *L, const nnl_bind *bind, int arg) {
+    if (nnl_to_tensor(L, bind, arg))
+        nnl_arg_error(L, bind, arg, "list of tensors expected, got tensor; put them in braces: {a, b}");
     if (lua_type(L, arg) != LUA_TTABLE) nnl_type_error(L, bind, arg, "list of tensors");
     nnl_tensor_list list = {.count = (size_t)lua_rawlen(L, arg)};
     list.items = nnl_lua_new_userdata(L, (list.count + 1) * sizeof *list.items, 0);
@@ -235,9 +281,10 @@ void nnl_check_options(lua_State *L, int table, const char *allowed) {
     while (lua_next(L, table)) {
         bool known = lua_type(L, -2) == LUA_TSTRING && is_word_of(lua_tostring(L, -2), allowed);
         if (!known) {
-            const char *name = own_name(L);
-            nnl_error(L, "%s%sunknown option '%s'; allowed: %s", name ? name : "", name ? ": " : "",
-                      luaL_tolstring(L, -2, NULL), allowed);
+            const char *name = nnl_own_name(L);
+            const char *key = luaL_tolstring(L, -2, NULL);
+            nnl_error(L, "%s%sunknown option '%s'; allowed: %s%s", name ? name : "", name ? ": " : "", key,
+                      allowed, nnl_hint_of_words(L, key, allowed));
         }
         lua_pop(L, 1);
     }

@@ -11,9 +11,9 @@ typedef struct nesting {
     nnl_shape shape;
     nnl_dtype dtype;
     bool inferred; // the dtype follows from the first element, and all must be of its kind
-    char *to;
+    char *to;      // where the next element goes
     size_t element;
-    int64_t done;
+    int64_t at[NNL_MAX_DIMS]; // its position, from 1
 } nesting;
 
 // The shape that the first elements tell of, and whether these are booleans.
@@ -34,50 +34,97 @@ static void measure(nesting *n, int index, bool *truth) {
     lua_pop(L, pushed);
 }
 
+// Pushes where the value that is read stands: "[2][1]" of the table, or "" of the value itself.
+static const char *push_path(nesting *n, int depth) {
+    luaL_Buffer path;
+    luaL_buffinit(n->L, &path);
+    for (int d = 0; d < depth; d++) {
+        lua_pushfstring(n->L, "[%I]", (LUAI_UACINT)n->at[d]);
+        luaL_addvalue(&path);
+    }
+    luaL_pushresult(&path);
+    return lua_tostring(n->L, -1);
+}
+
+static void refuse_element(nesting *n) {
+    lua_State *L = n->L;
+    const char *kind = nnl_type_name(L, n->bind, -1);
+    const char *expected = !n->inferred           ? "numbers or booleans"
+                           : n->dtype == NNL_BOOL ? "booleans"
+                                                  : "numbers";
+    if (n->shape.ndim == 0) nnl_error(L, "tensor: expected a number, a boolean or a table, got %s", kind);
+    nnl_error(L, "tensor: expected %s, got %s at %s", expected, kind, push_path(n, n->shape.ndim));
+}
+
+static void refuse_number(nesting *n) {
+    const char *number = luaL_tolstring(n->L, -1, NULL);
+    const char *at = n->shape.ndim > 0 ? " at " : "", *path = push_path(n, n->shape.ndim);
+    nnl_error(n->L, "tensor: %s%s%s is no number that %s can hold", number, at, path,
+              nnl_dtype_get(n->dtype)->name);
+}
+
+// The value on top, a number or boolean, as the dtype needs it.
 static nnl_number element(nesting *n) {
     lua_State *L = n->L;
     bool truth = lua_isboolean(L, -1), number = lua_type(L, -1) == LUA_TNUMBER;
     bool fits = n->inferred ? (n->dtype == NNL_BOOL ? truth : number) : truth || number;
-    if (!fits) {
-        nnl_error(L, "tensor: expected %s, got %s at element %I",
-                  !n->inferred           ? "numbers or booleans"
-                  : n->dtype == NNL_BOOL ? "booleans"
-                                         : "numbers",
-                  nnl_type_name(L, n->bind, -1), (LUAI_UACINT)(n->done + 1));
-    }
-    return truth ? nnl_number_int(lua_toboolean(L, -1)) : nnl_check_number(L, n->bind, lua_gettop(L));
+    if (!fits) refuse_element(n);
+    if (truth) return nnl_number_int(lua_toboolean(L, -1));
+    return nnl_lua_is_integer(L, -1) ? nnl_number_int(lua_tointeger(L, -1))
+                                     : nnl_number_float(lua_tonumber(L, -1));
 }
 
-// One table of the last dimension: the numbers themselves.
+static void write_element(nesting *n) {
+    nnl_number value = element(n);
+    if (!nnl_dtype_holds(n->dtype, value)) refuse_number(n);
+    nnl_element_write(n->dtype, n->to, value);
+}
+
+// One table of the last dimension: the numbers themselves. Those that need no conversion are stored at once.
 static void read_numbers(nesting *n, int64_t count) {
     lua_State *L = n->L;
-    for (int64_t i = 1; i <= count; i++, n->done++) {
-        lua_rawgeti(L, -1, (lua_Integer)i);
-        if (n->dtype == NNL_FLOAT32 && lua_type(L, -1) == LUA_TNUMBER) {
-            ((float *)(void *)n->to)[n->done] = (float)lua_tonumber(L, -1);
+    int64_t *at = &n->at[n->shape.ndim - 1];
+    for (*at = 1; *at <= count; ++*at, n->to += n->element) {
+        int type = lua_rawgeti(L, -1, (lua_Integer)*at);
+        if (n->dtype == NNL_FLOAT32 && type == LUA_TNUMBER) {
+            *(float *)(void *)n->to = (float)lua_tonumber(L, -1);
+        } else if (n->dtype == NNL_FLOAT64 && type == LUA_TNUMBER) {
+            *(double *)(void *)n->to = lua_tonumber(L, -1);
+        } else if (n->dtype == NNL_INT64 && type == LUA_TNUMBER && nnl_lua_is_integer(L, -1)) {
+            *(int64_t *)(void *)n->to = lua_tointeger(L, -1);
+        } else if (n->dtype == NNL_BOOL && type == LUA_TBOOLEAN) {
+            *n->to = lua_toboolean(L, -1) != 0;
         } else {
-            nnl_element_write(n->dtype, n->to + (size_t)n->done * n->element, element(n));
+            write_element(n);
         }
         lua_pop(L, 1);
     }
 }
 
+// What stands where a table of as many values as in its sisters should.
+static void refuse_table(nesting *n, int dim) {
+    lua_State *L = n->L;
+    bool table = lua_type(L, -1) == LUA_TTABLE;
+    int64_t got = table ? (int64_t)lua_rawlen(L, -1) : 0, expected = n->shape.size[dim];
+    const char *kind = nnl_type_name(L, n->bind, -1), *path = push_path(n, dim);
+    if (!table)
+        nnl_error(L, "tensor: the table is ragged: %s is a %s, where others are tables of %I", path, kind,
+                  (LUAI_UACINT)expected);
+    nnl_error(L, "tensor: the table is ragged: %s has %I %s, where the first has %I", path, (LUAI_UACINT)got,
+              got == 1 ? "value" : "values", (LUAI_UACINT)expected);
+}
+
 static void read_table(nesting *n, int dim) {
     lua_State *L = n->L;
     int64_t count = n->shape.size[dim];
-    if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != count) {
-        nnl_error(L, "tensor: ragged tables: expected %I values at depth %d before element %I, got %s",
-                  (LUAI_UACINT)count, dim + 1, (LUAI_UACINT)(n->done + 1),
-                  lua_type(L, -1) == LUA_TTABLE ? lua_pushfstring(L, "%I", (LUAI_UACINT)lua_rawlen(L, -1))
-                                                : nnl_type_name(L, n->bind, -1));
-    }
+    if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != count) refuse_table(n, dim);
     if (dim == n->shape.ndim - 1) {
         read_numbers(n, count);
         return;
     }
     luaL_checkstack(L, 4, "nested tables");
-    for (int64_t i = 1; i <= count; i++) {
-        lua_rawgeti(L, -1, (lua_Integer)i);
+    for (n->at[dim] = 1; n->at[dim] <= count; n->at[dim]++) {
+        lua_rawgeti(L, -1, (lua_Integer)n->at[dim]);
         read_table(n, dim + 1);
         lua_pop(L, 1);
     }
@@ -98,7 +145,7 @@ nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool ha
     n.element = nnl_dtype_size(n.dtype);
     lua_pushvalue(L, index);
     if (n.shape.ndim == 0) {
-        nnl_element_write(n.dtype, n.to, element(&n));
+        write_element(&n);
     } else {
         read_table(&n, 0);
     }
@@ -113,6 +160,8 @@ static int create_tensor(lua_State *L) {
     bool has_dtype = false, requires_grad = false;
     nnl_dtype dtype = NNL_FLOAT32;
     if (nnl_to_tensor(L, bind, 1)) return nnl_error(L, "tensor: got a tensor already; use clone() or to()");
+    if (lua_gettop(L) == 0)
+        return nnl_error(L, "tensor: expected a number, a boolean or a table, got no value");
     if (options && lua_type(L, 2) != LUA_TTABLE) return nnl_type_error(L, bind, 2, "table of options");
     nnl_check_options(L, options, "dtype requires_grad");
     nnl_push_option(L, options, "dtype");
@@ -155,7 +204,7 @@ static int tensor_item(lua_State *L) {
     nnl_tensor *t = nnl_check_tensor(L, nnl_bind_of(L), 1);
     char text[NNL_SHAPE_TEXT];
     if (nnl_tensor_numel(t) != 1) {
-        return nnl_error(L, "item: expected a tensor of one element, got shape %s",
+        return nnl_error(L, "item: expected a tensor of one element, got shape %s; tolist() gives all",
                          nnl_shape_text(&t->shape, text));
     }
     nnl_push_element(L, t->dtype, nnl_tensor_data(t));
@@ -178,7 +227,8 @@ static int tensor_to_bytes(lua_State *L) {
 static int create_from_bytes(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     size_t length;
-    const char *bytes = luaL_checklstring(L, 1, &length);
+    if (lua_type(L, 1) != LUA_TSTRING) return nnl_type_error(L, bind, 1, "string of bytes");
+    const char *bytes = lua_tolstring(L, 1, &length);
     nnl_shape shape;
     if (lua_type(L, 2) != LUA_TTABLE) return nnl_type_error(L, bind, 2, "table of sizes");
     nnl_check_shape(L, bind, 2, 2, &shape);
@@ -188,8 +238,9 @@ static int create_from_bytes(lua_State *L) {
         return nnl_raise(L, bind);
     size_t wanted = (size_t)nnl_shape_numel(&shape) * nnl_dtype_size(dtype);
     if (wanted != length) {
-        return nnl_error(L, "from_bytes: expected %I bytes for the shape and dtype, got %I",
-                         (LUAI_UACINT)wanted, (LUAI_UACINT)length);
+        char text[NNL_SHAPE_TEXT];
+        return nnl_error(L, "from_bytes: expected %I bytes for shape %s of %s, got %I", (LUAI_UACINT)wanted,
+                         nnl_shape_text(&shape, text), nnl_dtype_get(dtype)->name, (LUAI_UACINT)length);
     }
     *slot = nnl_tensor_new(bind->ctx, dtype, &shape);
     if (!*slot) return nnl_raise(L, bind);

@@ -27,13 +27,19 @@ static void read_options(lua_State *L, nnl_bind *bind, plan *p) {
 static plan read_plan(lua_State *L, nnl_bind *bind, int first, nnl_dtype dtype) {
     plan p = {.dtype = dtype};
     read_options(L, bind, &p);
+    if (p.last < first && lua_gettop(L) >= first && lua_isnil(L, first))
+        nnl_type_error(L, bind, first,
+                       "size"); // a variable that was never set, not a tensor of no dimensions
     nnl_check_shape(L, bind, first, p.last, &p.shape);
     return p;
 }
 
 // A new tensor in a slot on the stack; raises when there is no memory.
 static nnl_tensor *make(lua_State *L, nnl_bind *bind, const plan *p) {
+    const char *name = nnl_own_name(L);
     nnl_tensor **slot = nnl_push_slot(L, bind);
+    if (nnl_shape_check(bind->ctx, name ? name : "tensor", &p->shape, nnl_dtype_size(p->dtype)) != NNL_OK)
+        nnl_raise(L, bind);
     *slot = nnl_tensor_new(bind->ctx, p->dtype, &p->shape);
     if (!*slot) nnl_raise(L, bind);
     if (p->requires_grad && nnl_set_requires_grad(bind->ctx, *slot, true) != NNL_OK) nnl_raise(L, bind);
@@ -41,6 +47,7 @@ static nnl_tensor *make(lua_State *L, nnl_bind *bind, const plan *p) {
 }
 
 static int filled(lua_State *L, nnl_bind *bind, const plan *p, nnl_number value) {
+    nnl_check_holds(L, p->dtype, value);
     nnl_apply_fill(make(L, bind, p), value);
     return 1;
 }
@@ -117,21 +124,25 @@ static int create_full_like(lua_State *L) {
 // From `from`, `count` numbers a step apart; each is computed from its index, so that no error adds up.
 static int progression(lua_State *L, nnl_bind *bind, plan *p, nnl_number from, nnl_number step,
                        double count) {
-    bool whole = from.is_int && step.is_int;
-    if (!(count < 9e15)) return nnl_error(L, "a range of %f elements is too long", count);
     p->shape = (nnl_shape){.ndim = 1, .size = {count > 0 ? (int64_t)count : 0}};
     nnl_tensor *t = make(L, bind, p);
-    char *data = nnl_tensor_data(t);
-    size_t size = nnl_dtype_size(t->dtype);
-    for (int64_t i = 0; i < p->shape.size[0]; i++) {
-        nnl_number value = whole
-                               ? nnl_number_int((int64_t)((uint64_t)from.i + (uint64_t)i * (uint64_t)step.i))
-                               : nnl_number_float(from.d + (double)i * step.d);
-        nnl_element_write(t->dtype, data + (size_t)i * size, value);
-    }
+    nnl_apply_range(t, from, step);
     return 1;
 }
 
+// How many numbers there are from one to another; exact for integers.
+static double steps_between(nnl_number from, nnl_number to, nnl_number step, bool inclusive) {
+    double steps = (to.d - from.d) / step.d;
+    if (!from.is_int || !to.is_int || !step.is_int) return inclusive ? floor(steps + 1e-9) + 1 : ceil(steps);
+    if (to.i != from.i && (to.i > from.i) != (step.i > 0)) return 0;
+    uint64_t distance = to.i > from.i ? (uint64_t)to.i - (uint64_t)from.i : (uint64_t)from.i - (uint64_t)to.i;
+    uint64_t size = step.i > 0 ? (uint64_t)step.i : 0 - (uint64_t)step.i;
+    uint64_t whole = distance / size;
+    return (double)whole + (inclusive || distance % size != 0);
+}
+
+// nn.arange([from,] to[, step]) and nn.range(from, to[, step]). As in PyTorch an arange that runs the wrong
+// way is an error; a range that does is empty, as Lua's for is.
 static int range_of(lua_State *L, bool inclusive) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = {.dtype = NNL_FLOAT32};
@@ -140,10 +151,15 @@ static int range_of(lua_State *L, bool inclusive) {
     nnl_number from = end_only ? nnl_number_int(inclusive ? 1 : 0) : nnl_check_number(L, bind, 1);
     nnl_number to = nnl_check_number(L, bind, end_only ? 1 : 2);
     nnl_number step = p.last >= 3 ? nnl_check_number(L, bind, 3) : nnl_number_int(1);
-    if (step.d == 0) return luaL_argerror(L, 3, "the step must not be 0");
+    if (step.d == 0) return nnl_arg_error(L, bind, 3, "the step must not be 0");
     if (!p.has_dtype && from.is_int && to.is_int && step.is_int) p.dtype = NNL_INT64;
-    double steps = (to.d - from.d) / step.d;
-    return progression(L, bind, &p, from, step, inclusive ? floor(steps + 1e-9) + 1 : ceil(steps));
+    if (!inclusive && (to.d - from.d) / step.d < 0)
+        return nnl_error(L, "arange: steps of %f do not lead from %f to %f", step.d, from.d, to.d);
+    double count = steps_between(from, to, step, inclusive);
+    if (!(count < 9e15))
+        return nnl_error(L, "%s: from %f to %f in steps of %f is no number of elements",
+                         inclusive ? "range" : "arange", from.d, to.d, step.d);
+    return progression(L, bind, &p, from, step, count);
 }
 
 static int create_arange(lua_State *L) { return range_of(L, false); }
@@ -154,16 +170,11 @@ static int create_linspace(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = {.dtype = NNL_FLOAT32};
     read_options(L, bind, &p);
-    double from = nnl_check_number(L, bind, 1).d, to = nnl_check_number(L, bind, 2).d;
+    nnl_number from = nnl_check_number(L, bind, 1), to = nnl_check_number(L, bind, 2);
     int64_t count = nnl_check_integer(L, bind, 3);
-    if (count < 0) return luaL_argerror(L, 3, "the number of elements must not be negative");
-    double step = count > 1 ? (to - from) / (double)(count - 1) : 0;
-    progression(L, bind, &p, nnl_number_float(from), nnl_number_float(step), (double)count);
-    if (count > 1) {
-        nnl_tensor *t = nnl_to_tensor(L, bind, -1);
-        char *last = (char *)nnl_tensor_data(t) + (size_t)(count - 1) * nnl_dtype_size(t->dtype);
-        nnl_element_write(t->dtype, last, nnl_number_float(to));
-    }
+    if (count < 0) return nnl_arg_error(L, bind, 3, "the number of elements must not be negative");
+    p.shape = (nnl_shape){.ndim = 1, .size = {count}};
+    nnl_apply_linspace(make(L, bind, &p), from.d, to.d);
     return 1;
 }
 
@@ -187,64 +198,75 @@ static int create_eye(lua_State *L) {
 
 // ---- random numbers
 
-static nnl_compute float_type(lua_State *L, const plan *p) {
-    if (p->dtype != NNL_FLOAT32 && p->dtype != NNL_FLOAT64) {
-        nnl_error(L, "random numbers are float32 or float64, not %s; convert with to()",
-                  nnl_dtype_get(p->dtype)->name);
-    }
-    return nnl_dtype_get(p->dtype)->compute;
-}
+// Fills a tensor of n floats or doubles.
+typedef void draw_fn(nnl_bind *bind, nnl_tensor *t, nnl_compute type, size_t n);
 
-static int uniform(lua_State *L, nnl_bind *bind, const plan *p) {
-    nnl_compute type = float_type(L, p);
-    nnl_tensor *t = make(L, bind, p);
-    size_t n = (size_t)nnl_tensor_numel(t);
+static void draw_uniform(nnl_bind *bind, nnl_tensor *t, nnl_compute type, size_t n) {
     uint64_t block = nnl_random_reserve(&bind->ctx->random, type == NNL_IN_DOUBLE ? 2 * n : n);
     bind->ctx->kernels->random->uniform[type](n, nnl_tensor_data(t), bind->ctx->random.seed, block, 0, 1);
-    return 1;
 }
 
-static int normal(lua_State *L, nnl_bind *bind, const plan *p) {
-    nnl_compute type = float_type(L, p);
-    nnl_tensor *t = make(L, bind, p);
-    size_t n = (size_t)nnl_tensor_numel(t), words = type == NNL_IN_DOUBLE ? 2 * n + 4 : n + 2;
-    uint64_t block = nnl_random_reserve(&bind->ctx->random, words);
+static void draw_normal(nnl_bind *bind, nnl_tensor *t, nnl_compute type, size_t n) {
+    uint64_t block = nnl_random_reserve(&bind->ctx->random, type == NNL_IN_DOUBLE ? 2 * n + 4 : n + 2);
     bind->ctx->kernels->random->normal[type](n, nnl_tensor_data(t), bind->ctx->random.seed, block, 0, 1);
+}
+
+// 16-bit floats are drawn as float32 and rounded.
+static int drawn(lua_State *L, nnl_bind *bind, const plan *p, draw_fn *draw) {
+    const nnl_dtype_info *info = nnl_dtype_get(p->dtype);
+    if (info->kind != NNL_KIND_FLOAT)
+        return nnl_error(L, "random numbers are of a float dtype, not %s; nn.randint draws integers",
+                         info->name);
+    nnl_tensor *t = make(L, bind, p), *full = t;
+    if (!info->native) {
+        plan wide = {.dtype = NNL_FLOAT32, .shape = p->shape};
+        full = make(L, bind, &wide);
+    }
+    draw(bind, full, info->compute, (size_t)nnl_tensor_numel(full));
+    if (full == t) return 1;
+    if (draw == draw_uniform) nnl_apply_shorten(full, p->dtype); // below 1 in this dtype too
+    nnl_apply_copy(t, full);
+    lua_pop(L, 1);
     return 1;
 }
 
 static int create_rand(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = read_plan(L, bind, 1, NNL_FLOAT32);
-    return uniform(L, bind, &p);
+    return drawn(L, bind, &p, draw_uniform);
 }
 
 static int create_randn(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = read_plan(L, bind, 1, NNL_FLOAT32);
-    return normal(L, bind, &p);
+    return drawn(L, bind, &p, draw_normal);
 }
 
 static int create_rand_like(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = plan_like(L, bind);
-    return uniform(L, bind, &p);
+    return drawn(L, bind, &p, draw_uniform);
 }
 
 static int create_randn_like(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = plan_like(L, bind);
-    return normal(L, bind, &p);
+    return drawn(L, bind, &p, draw_normal);
 }
 
-// nn.randint(low, high, shape): low included, high not
+// nn.randint([low,] high, shape): low (0 by default) included, high not
 static int create_randint(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = {.dtype = NNL_INT64};
     read_options(L, bind, &p);
-    int64_t low = nnl_check_integer(L, bind, 1), high = nnl_check_integer(L, bind, 2);
-    if (high <= low) return luaL_argerror(L, 2, "high must be above low");
-    nnl_check_shape(L, bind, 3, p.last, &p.shape);
+    bool from_zero = lua_type(L, 2) == LUA_TTABLE && p.last == 2;
+    int64_t low = from_zero ? 0 : nnl_check_integer(L, bind, 1);
+    int64_t high = nnl_check_integer(L, bind, from_zero ? 1 : 2);
+    if (high <= low) return nnl_arg_error(L, bind, from_zero ? 1 : 2, "high must be above low");
+    nnl_check_shape(L, bind, from_zero ? 2 : 3, p.last, &p.shape);
+    if (!nnl_dtype_holds(p.dtype, nnl_number_int(low)) || !nnl_dtype_holds(p.dtype, nnl_number_int(high - 1)))
+        return nnl_error(L, "randint: %s does not hold all of %I to %I", nnl_dtype_get(p.dtype)->name,
+                         (LUAI_UACINT)low, (LUAI_UACINT)(high - 1));
     nnl_tensor *t = make(L, bind, &p);
     size_t size = nnl_dtype_size(t->dtype), n = (size_t)nnl_tensor_numel(t);
     uint64_t bound = (uint64_t)high - (uint64_t)low;
@@ -262,7 +284,8 @@ static int create_randperm(lua_State *L) {
     read_options(L, bind, &p);
     int64_t n = nnl_check_integer(L, bind, 1);
     p.shape = (nnl_shape){.ndim = 1, .size = {n}};
-    if (p.dtype != NNL_INT64) return nnl_error(L, "randperm: positions are int64");
+    if (p.dtype != NNL_INT64)
+        return nnl_error(L, "randperm: positions are int64, not %s", nnl_dtype_get(p.dtype)->name);
     int64_t *at = nnl_tensor_data(make(L, bind, &p));
     for (int64_t i = 0; i < n; i++) {
         int64_t j = (int64_t)nnl_random_below(&bind->ctx->random, (uint64_t)i + 1);

@@ -59,7 +59,8 @@ static void add_range(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, r
     int64_t from = bound[0] < 0 ? bound[0] + size + 1 : bound[0],
             to = bound[1] < 0 ? bound[1] + size + 1 : bound[1];
     if (bound[2] < 1)
-        nnl_error(L, "index: the step of a range must be 1 or more, got %I", (LUAI_UACINT)bound[2]);
+        nnl_error(L, "index: the step of a range must be 1 or more, got %I%s", (LUAI_UACINT)bound[2],
+                  bound[2] < 0 ? "; flip(dim) turns a dimension round" : "");
     if (from < 1 || to > size || from > to + 1) {
         nnl_error(L, "index: the range from %I to %I is not within dimension %d, which has positions 1 to %I",
                   (LUAI_UACINT)bound[0], (LUAI_UACINT)bound[1], dim + 1, (LUAI_UACINT)size);
@@ -80,15 +81,23 @@ static void add_item(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, re
         int dim = r->used++;
         r->offset += position(L, asked, t->shape.size[dim], dim) * t->stride[dim];
     } else {
+        bool number = lua_type(L, item) == LUA_TNUMBER;
         nnl_error(L, "index: expected an integer, a range {from, to} or {}, got %s",
-                  nnl_type_name(L, bind, item));
+                  number ? luaL_tolstring(L, item, NULL) : nnl_type_name(L, bind, item));
     }
+}
+
+// A key such as {dim = 1} speaks of no position.
+static void refuse_names(lua_State *L, int key) {
+    if (nnl_is_empty_table(L, key)) return;
+    nnl_error(L, "index: expected a list of positions and ranges, got a table with names");
 }
 
 static region region_of(lua_State *L, const nnl_bind *bind, const nnl_tensor *t) {
     region r = {.offset = t->offset};
     if (lua_type(L, 2) == LUA_TTABLE) {
         int count = (int)lua_rawlen(L, 2);
+        if (count == 0) refuse_names(L, 2);
         for (int i = 1; i <= count; i++) {
             lua_rawgeti(L, 2, i);
             add_item(L, bind, t, &r, lua_gettop(L));
@@ -141,7 +150,33 @@ static nnl_tensor *slices_where(nnl_context *ctx, nnl_tensor *t, nnl_tensor *mas
     return out;
 }
 
+// Whether Lua's ipairs asks for what comes after the last row: nil is how it knows that this was all.
+static bool is_end_of_ipairs(lua_State *L, const nnl_tensor *t) {
+    lua_Debug frame;
+    int64_t asked = 0;
+    bool after = t->shape.ndim > 0 && nnl_lua_to_integer(L, 2, &asked) && asked == t->shape.size[0] + 1;
+    if (!after || !lua_getstack(L, 1, &frame) || !lua_getinfo(L, "Sn", &frame)) return false;
+    return strcmp(frame.what, "C") == 0 && frame.name && strcmp(frame.name, "for iterator") == 0;
+}
+
+// t[i] = number or boolean of one dimension, read or written without more ado; NULL for all other keys.
+static void *vector_element(lua_State *L, const nnl_tensor *t) {
+    int64_t asked;
+    if (t->shape.ndim != 1 || !nnl_lua_to_integer(L, 2, &asked)) return NULL;
+    int64_t offset = t->offset + position(L, asked, t->shape.size[0], 0) * t->stride[0];
+    return t->storage->data + (size_t)offset * nnl_dtype_size(t->dtype);
+}
+
 int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
+    if (is_end_of_ipairs(L, t)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    const void *element = vector_element(L, t);
+    if (element) {
+        nnl_push_element(L, t->dtype, element);
+        return 1;
+    }
     nnl_tensor *key = nnl_to_tensor(L, bind, 2);
     if (key) {
         nnl_tensor **out = nnl_push_slot(L, bind);
@@ -150,6 +185,7 @@ int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
                              mask ? slices_where(bind->ctx, t, key) : slices_at(bind->ctx, t, key));
     }
     if (lua_isnoneornil(L, 2)) return nnl_error(L, "index: expected a position, got nil");
+    if (lua_type(L, 2) == LUA_TTABLE && nnl_key_has_tensor(L, bind)) return nnl_pick_read(L, bind, t);
     bool recorded = nnl_grad_wanted(bind->ctx, &t, 1);
     if (recorded && !nnl_tensor_is_contiguous(t)) {
         nnl_tensor **whole = nnl_push_slot(L, bind);
@@ -219,10 +255,14 @@ static nnl_status write_region(nnl_context *ctx, nnl_tensor *t, const region *r,
 
 // One element that nothing else looks at takes a number at once.
 static bool write_element(lua_State *L, nnl_bind *bind, nnl_tensor *t, const region *r) {
-    bool plain = r->shape.ndim == 0 && lua_type(L, 3) == LUA_TNUMBER && !nnl_requires_grad(t);
+    bool plain = lua_type(L, 3) == LUA_TNUMBER && !nnl_requires_grad(t) && (!r || r->shape.ndim == 0);
     if (!plain) return false;
-    nnl_element_write(t->dtype, t->storage->data + (size_t)r->offset * nnl_dtype_size(t->dtype),
-                      nnl_check_number(L, bind, 3));
+    void *element =
+        r ? t->storage->data + (size_t)r->offset * nnl_dtype_size(t->dtype) : vector_element(L, t);
+    if (!element) return false;
+    nnl_number value = nnl_check_number(L, bind, 3);
+    nnl_check_holds(L, t->dtype, value);
+    nnl_element_write(t->dtype, element, value);
     nnl_tensor_changed(t);
     return true;
 }
@@ -236,6 +276,7 @@ static nnl_tensor *value_tensor(lua_State *L, nnl_bind *bind, const nnl_tensor *
         nnl_error(L, "assignment: expected a number or a tensor, got %s", nnl_type_name(L, bind, 3));
     }
     nnl_number number = truth ? nnl_number_int(lua_toboolean(L, 3)) : nnl_check_number(L, bind, 3);
+    nnl_check_holds(L, t->dtype, number);
     nnl_tensor **slot = nnl_push_slot(L, bind);
     *slot = nnl_tensor_new(bind->ctx, t->dtype, &(nnl_shape){.ndim = 0});
     if (!*slot) nnl_raise(L, bind);
@@ -244,6 +285,8 @@ static nnl_tensor *value_tensor(lua_State *L, nnl_bind *bind, const nnl_tensor *
 }
 
 int nnl_index_write(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
+    if (write_element(L, bind, t, NULL)) return 0;
+    if (lua_type(L, 2) == LUA_TTABLE && nnl_key_has_tensor(L, bind)) return nnl_pick_write(L, bind, t);
     nnl_tensor *key = nnl_to_tensor(L, bind, 2);
     region r = {.offset = 0};
     if (!key) {

@@ -91,6 +91,17 @@ static void push_option_field(lua_State *L, const nnl_layer *layer, int position
     if (!open) nnl_push_option_value(L, option, value);
 }
 
+// nil, as everywhere in Lua, but a slip away from a name that there is: a mistake.
+static int push_unknown(lua_State *L, const nnl_layer *layer, const char *name) {
+    char who[NNL_WHO_ROOM];
+    nnl_hint hint = nnl_hint_for(name);
+    nnl_hint_keys(&hint, L, lua_upvalueindex(2));
+    if (hint.name[0])
+        return nnl_error(L, "%s has no '%s'%s", layer_name(layer, who), name, nnl_hint_push(L, &hint));
+    lua_pushnil(L);
+    return 1;
+}
+
 // Upvalue 2: the methods.
 static int layer_index(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
@@ -106,7 +117,7 @@ static int layer_index(lua_State *L) {
     } else if (nnl_option_named(layer->class->options, name, &position)) {
         push_option_field(L, layer, position);
     } else {
-        lua_pushnil(L);
+        return push_unknown(L, layer, name);
     }
     return 1;
 }

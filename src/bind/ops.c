@@ -53,7 +53,9 @@ static int64_t read_choice(const reading *r, int index, const char *choices) {
         if (size == length && memcmp(start, word, size) == 0) return at;
         start = end ? end + 1 : NULL;
     }
-    nnl_arg_error(L, r->bind, index, lua_pushfstring(L, "'%s' is not one of: %s", word, choices));
+    nnl_arg_error(
+        L, r->bind, index,
+        lua_pushfstring(L, "'%s' is not one of: %s%s", word, choices, nnl_hint_of_words(L, word, choices)));
     return 0;
 }
 
@@ -62,6 +64,10 @@ static void read_operand(const reading *r, int index, nnl_arg *arg) {
     if (arg->is_number) {
         arg->number = nnl_check_number(r->L, r->bind, index);
     } else if (!(arg->tensor = nnl_to_tensor(r->L, r->bind, index))) {
+        // "3" + t comes by way of Lua's strings, which leaves the function without a name
+        if (!nnl_own_name(r->L))
+            nnl_error(r->L, "%s: tensor or number expected, got %s", r->op->name,
+                      nnl_type_name(r->L, r->bind, index));
         nnl_type_error(r->L, r->bind, index, "tensor or number");
     }
 }
@@ -175,11 +181,15 @@ static void read_param(reading *r, int param) {
             return;
         }
     }
-    if (!p->optional && p->kind == NNL_ARG_SHAPE) {
+    bool nil = lua_type(L, r->next) == LUA_TNIL && !r->options;
+    if (!p->optional && p->kind == NNL_ARG_SHAPE && !nil) {
         nnl_call_list(r->call, param);
+    } else if (!p->optional && param == 0 && p->kind == NNL_ARG_TENSOR) {
+        nnl_self_error(L, r->bind);
     } else if (!p->optional) {
         nnl_arg_error(L, r->bind, r->next,
-                      lua_pushfstring(L, "%s: %s expected, got no value", p->name, kind_names[p->kind]));
+                      lua_pushfstring(L, "%s: %s expected, got %s", p->name, kind_names[p->kind],
+                                      nil ? "nil" : "no value"));
     }
 }
 
@@ -264,9 +274,17 @@ static int run_into_list(lua_State *L, nnl_bind *bind, nnl_call *call) {
     return nnl_run_holding(L, 0, 1, release_results, call);
 }
 
+// The engine speaks of the operation; the script called its form in place, which has an underscore more.
+static int raise_in_place(lua_State *L, nnl_bind *bind, const nnl_op *op) {
+    const char *text = bind->ctx->error;
+    size_t length = strlen(op->name);
+    bool named = !bind->raised && strncmp(text, op->name, length) == 0 && text[length] == ':';
+    return named ? nnl_error(L, "%s_%s", op->name, text + length) : nnl_raise(L, bind);
+}
+
 static int run_in_place(lua_State *L, nnl_bind *bind, nnl_call *call) {
     call->into = nnl_check_tensor(L, bind, 1);
-    if (nnl_call_run(bind->ctx, call) != NNL_OK) return nnl_raise(L, bind);
+    if (nnl_call_run(bind->ctx, call) != NNL_OK) return raise_in_place(L, bind, call->op);
     nnl_tensor_release(call->out[0]);
     lua_settop(L, 1);
     return 1;

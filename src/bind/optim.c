@@ -104,10 +104,14 @@ static bool is_group(lua_State *L, int list) {
 static void add_all(lua_State *L, nnl_bind *bind, nnl_optimizer *optimizer, int list) {
     char who[NNL_WHO_ROOM];
     size_t count = lua_istable(L, list) ? lua_rawlen(L, list) : 0;
-    if (count == 0) {
+    bool layer = nnl_to_object(L, bind, list, NNL_KEPT_LAYER) != NULL;
+    bool model = lua_istable(L, list) && luaL_getmetafield(L, list, "module_class") != LUA_TNIL;
+    if (count == 0 || model) {
         nnl_error(L, "%s: expected a list of parameters or of groups, got %s",
                   nnl_optimizer_who(optimizer, who),
-                  lua_istable(L, list) ? "an empty table" : nnl_type_name(L, bind, list));
+                  layer || model         ? "a model; give it model:parameters()"
+                  : lua_istable(L, list) ? "an empty table"
+                                         : nnl_type_name(L, bind, list));
     }
     if (!is_group(L, list)) {
         add_parameters(L, bind, optimizer, new_group(L, bind, optimizer), list);

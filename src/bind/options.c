@@ -29,8 +29,9 @@ static void read_choice(const nnl_reading *r, const nnl_option *option, int inde
     value->i = nnl_choice_position(option->choices, word, length);
     if (value->i >= 0) return;
     push_words(L, option->choices);
-    nnl_error(L, "%s: option '%s' must be one of %s, got '%s'", r->who, option->name, lua_tostring(L, -1),
-              word);
+    const char *words = lua_tostring(L, -1);
+    nnl_error(L, "%s: option '%s' must be one of %s, got '%s'%s", r->who, option->name, words, word,
+              nnl_hint_of_words(L, word, words));
 }
 
 static void push_activation_names(lua_State *L) {
@@ -52,8 +53,9 @@ static void read_activation(const nnl_reading *r, const nnl_option *option, int 
         if (strcmp(nnl_activations[value->i].name, name) == 0) return;
     }
     push_activation_names(L);
-    nnl_error(L, "%s: option '%s' must be one of %s, got '%s'", r->who, option->name, lua_tostring(L, -1),
-              name);
+    const char *names = lua_tostring(L, -1);
+    nnl_error(L, "%s: option '%s' must be one of %s, got '%s'%s", r->who, option->name, names, name,
+              nnl_hint_of_words(L, name, names));
 }
 
 // One integer for all dimensions, or a list.
@@ -171,7 +173,9 @@ static void unknown_option(const nnl_reading *r, int key) {
     if (r->options[0].type == NNL_OPTION_END)
         nnl_error(L, "%s: unknown option '%s'; there are none", r->who, name);
     push_option_names(L, r->options);
-    nnl_error(L, "%s: unknown option '%s'; allowed: %s", r->who, name, lua_tostring(L, -1));
+    const char *names = lua_tostring(L, -1);
+    nnl_error(L, "%s: unknown option '%s'; allowed: %s%s", r->who, name, names,
+              nnl_hint_of_words(L, name, names));
 }
 
 void nnl_read_options(const nnl_reading *r, int table, const char *skipped) {

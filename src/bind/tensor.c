@@ -60,6 +60,7 @@ int nnl_push_tensor(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
 
 nnl_tensor *nnl_check_tensor(lua_State *L, const nnl_bind *bind, int arg) {
     nnl_tensor *t = nnl_to_tensor(L, bind, arg);
+    if (!t && arg == 1) nnl_self_error(L, bind);
     if (!t) nnl_type_error(L, bind, arg, "tensor");
     return t;
 }
@@ -82,6 +83,18 @@ static void push_shape(lua_State *L, const nnl_shape *shape) {
     }
 }
 
+// What is no field and no method is nil, as everywhere in Lua; but what is a slip away from one is a mistake.
+static int push_unknown(lua_State *L, const char *name) {
+    nnl_hint hint = nnl_hint_for(name);
+    nnl_hint_keys(&hint, L, lua_upvalueindex(2));
+    nnl_hint_words(&hint, "shape dtype ndim nbytes grad requires_grad is_leaf");
+    if (hint.name[0]) return nnl_error(L, "a tensor has no '%s'%s", name, nnl_hint_push(L, &hint));
+    if (lua_isnumber(L, 2))
+        return nnl_error(L, "index: positions are numbers, got the string '%s'; use tonumber", name);
+    lua_pushnil(L);
+    return 1;
+}
+
 static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *name) {
     if (strcmp(name, "shape") == 0) {
         push_shape(L, &t->shape);
@@ -89,14 +102,18 @@ static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *n
         lua_pushstring(L, nnl_dtype_get(t->dtype)->name);
     } else if (strcmp(name, "ndim") == 0) {
         lua_pushinteger(L, t->shape.ndim);
+    } else if (strcmp(name, "nbytes") == 0) {
+        lua_pushinteger(L, (lua_Integer)(nnl_tensor_numel(t) * (int64_t)nnl_dtype_size(t->dtype)));
     } else if (strcmp(name, "requires_grad") == 0) {
         lua_pushboolean(L, nnl_requires_grad(t));
     } else if (strcmp(name, "is_leaf") == 0) {
         lua_pushboolean(L, nnl_is_leaf(t));
     } else if (strcmp(name, "grad") == 0 && nnl_grad_get(t)) {
         return nnl_push_borrowed(L, bind, nnl_grad_get(t));
-    } else {
+    } else if (strcmp(name, "grad") == 0) {
         lua_pushnil(L);
+    } else {
+        return push_unknown(L, name);
     }
     return 1;
 }
@@ -141,6 +158,52 @@ static int tensor_len(lua_State *L) {
     return 1;
 }
 
+// t .. "text": for messages. Two tensors are joined by nn.cat.
+static int tensor_concat(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    if (nnl_to_tensor(L, bind, 1) && nnl_to_tensor(L, bind, 2))
+        return nnl_error(L, "tensors are joined by nn.cat({a, b}, dim), not by ..");
+    for (int side = 1; side <= 2; side++) {
+        if (!nnl_to_tensor(L, bind, side) && !lua_isstring(L, side))
+            return nnl_error(L, "a tensor is joined with text by .., not with a %s",
+                             nnl_type_name(L, bind, side));
+        luaL_tolstring(L, side, NULL);
+    }
+    lua_concat(L, 2);
+    return 1;
+}
+
+// Lua makes a boolean of whatever a comparison gives, which a tensor of many cannot be.
+static int tensor_compare(lua_State *L) {
+    nnl_bind_of(L);
+    return nnl_error(L, "tensors are compared element by element by a:lt(b), a:le(b), a:gt(b) and a:ge(b), "
+                        "not by < and >");
+}
+
+// The next row (or number) of for i, row in pairs(t).
+static int next_row(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
+    int64_t after = nnl_check_integer(L, bind, 2) + 1;
+    lua_settop(L, 1);
+    if (after > t->shape.size[0]) return 0;
+    lua_pushinteger(L, (lua_Integer)after);
+    nnl_index_read(L, bind, t);
+    lua_pushvalue(L, 2);
+    lua_insert(L, -2);
+    return 2;
+}
+
+// Upvalue 2: next_row.
+static int tensor_pairs(lua_State *L) {
+    nnl_tensor *t = nnl_check_tensor(L, nnl_bind_of(L), 1);
+    if (t->shape.ndim == 0) return nnl_error(L, "a tensor of no dimensions has nothing to go through");
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, 0);
+    return 3;
+}
+
 static int tensor_eq(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *a = nnl_to_tensor(L, bind, 1), *b = nnl_to_tensor(L, bind, 2);
@@ -157,7 +220,7 @@ static int tensor_size(lua_State *L) {
         push_shape(L, &t->shape);
     } else {
         int dim = nnl_check_dim(L, bind, 2, t->shape.ndim);
-        if (t->shape.ndim == 0) return luaL_argerror(L, 2, "the tensor has no dimensions");
+        if (t->shape.ndim == 0) return nnl_arg_error(L, bind, 2, "the tensor has no dimensions");
         lua_pushinteger(L, (lua_Integer)t->shape.size[dim]);
     }
     return 1;
@@ -165,6 +228,11 @@ static int tensor_size(lua_State *L) {
 
 static int tensor_numel(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)nnl_tensor_numel(nnl_check_tensor(L, nnl_bind_of(L), 1)));
+    return 1;
+}
+
+static int tensor_element_size(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)nnl_dtype_size(nnl_check_tensor(L, nnl_bind_of(L), 1)->dtype));
     return 1;
 }
 
@@ -188,6 +256,7 @@ static int tensor_copy(lua_State *L) {
 }
 
 static int fill(lua_State *L, nnl_bind *bind, nnl_tensor *t, nnl_number value) {
+    nnl_check_holds(L, t->dtype, value);
     if (nnl_assign_number(bind->ctx, t, t, value) != NNL_OK) return nnl_raise(L, bind);
     lua_settop(L, 1);
     return 1;
@@ -205,13 +274,15 @@ static int tensor_zero(lua_State *L) {
 }
 
 static const luaL_Reg metamethods[] = {
-    {"__gc", tensor_gc},   {"__close", tensor_gc}, {"__newindex", tensor_newindex},
-    {"__len", tensor_len}, {"__eq", tensor_eq},    {NULL, NULL},
+    {"__gc", tensor_gc},      {"__close", tensor_gc},   {"__newindex", tensor_newindex},
+    {"__len", tensor_len},    {"__eq", tensor_eq},      {"__concat", tensor_concat},
+    {"__lt", tensor_compare}, {"__le", tensor_compare}, {NULL, NULL},
 };
 
 static const luaL_Reg methods[] = {
     {"size", tensor_size},
     {"numel", tensor_numel},
+    {"element_size", tensor_element_size},
     {"is_contiguous", tensor_is_contiguous},
     {"dim", tensor_dim},
     {"copy_", tensor_copy},
@@ -240,6 +311,9 @@ void nnl_open_tensor(lua_State *L) {
     lua_insert(L, -2);
     nnl_push_function(L, tensor_index, 1);
     lua_setfield(L, -2, "__index");
+    nnl_push_function(L, next_row, 0);
+    nnl_push_function(L, tensor_pairs, 1);
+    lua_setfield(L, -2, "__pairs");
     lua_setfield(L, NNL_CORE_INDEX, "tensor_metatable");
     nnl_push_function(L, is_tensor, 0);
     lua_setfield(L, NNL_CORE_INDEX, "is_tensor");

@@ -311,7 +311,7 @@ static nnl_status check_target(nnl_context *ctx, const entropy_state *state, con
         return nnl_fail(
             ctx, NNL_ERR_SHAPE,
             "%s: a target of %s means probabilities, of the prediction's shape %s, but has shape %s; labels "
-            "are int64",
+            "are int64: convert them with long()",
             who, nnl_dtype_get(target->dtype)->name, nnl_shape_text(&x->shape, a),
             nnl_shape_text(&target->shape, b));
     }
@@ -342,7 +342,8 @@ static nnl_status check_labels(nnl_context *ctx, const entropy_state *state, con
     for (int64_t row = 0, n = nnl_tensor_numel(labels); row < n; row++) {
         if ((label[row] >= 1 && label[row] <= classes) || label[row] == state->options.ignore_index) continue;
         return nnl_fail(ctx, NNL_ERR_ARGUMENT,
-                        "%s: label %lld in row %lld is not within 1 to %lld (nor %lld, which is ignored)",
+                        "%s: label %lld in row %lld is not within 1 to %lld, the classes counted from 1 "
+                        "(nor %lld, which is ignored)",
                         who_of(state), (long long)label[row], (long long)row + 1, (long long)classes,
                         (long long)state->options.ignore_index);
     }

@@ -49,7 +49,8 @@ static nnl_tensor *readable(nnl_context *ctx, nnl_tensor *t, bool transposed, nn
 
 static nnl_status check_dtypes(nnl_context *ctx, const char *who, const nnl_tensor *a, const nnl_tensor *b) {
     if (a->dtype != b->dtype) {
-        return nnl_fail(ctx, NNL_ERR_DTYPE, "%s: expected tensors of one dtype, got %s and %s", who,
+        return nnl_fail(ctx, NNL_ERR_DTYPE,
+                        "%s: expected tensors of one dtype, got %s and %s; convert one with to()", who,
                         nnl_dtype_get(a->dtype)->name, nnl_dtype_get(b->dtype)->name);
     }
     return NNL_OK;
@@ -173,7 +174,13 @@ static nnl_tensor *expand_batch(nnl_context *ctx, nnl_tensor *x, const nnl_shape
 static nnl_tensor *batched(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b) {
     nnl_shape batch_a = nnl_shape_of(a->shape.ndim - 2, a->shape.size);
     nnl_shape batch_b = nnl_shape_of(b->shape.ndim - 2, b->shape.size), batch;
-    if (nnl_shape_broadcast(ctx, "matmul", &batch_a, &batch_b, &batch) != NNL_OK) return NULL;
+    if (nnl_shape_broadcast(ctx, "matmul", &batch_a, &batch_b, &batch) != NNL_OK) {
+        char ta[NNL_SHAPE_TEXT], tb[NNL_SHAPE_TEXT], sa[NNL_SHAPE_TEXT], sb[NNL_SHAPE_TEXT];
+        return nnl_fail_null(ctx, NNL_ERR_SHAPE,
+                             "matmul: cannot multiply %s by %s: the batches %s and %s do not broadcast",
+                             nnl_shape_text(&a->shape, ta), nnl_shape_text(&b->shape, tb),
+                             nnl_shape_text(&batch_a, sa), nnl_shape_text(&batch_b, sb));
+    }
     nnl_tensor *x = expand_batch(ctx, a, &batch), *y = x ? expand_batch(ctx, b, &batch) : NULL;
     nnl_tensor *out = y ? nnl_mm(ctx, x, false, y, false) : NULL;
     nnl_tensor_release(x);
@@ -241,6 +248,11 @@ static nnl_status fixed_forward(nnl_context *ctx, nnl_call *call) {
     if (a->shape.ndim != call->op->variant / 10 || b->shape.ndim != call->op->variant % 10) {
         return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected %d and %d dimensions, got shapes %s and %s",
                         call->op->name, call->op->variant / 10, call->op->variant % 10,
+                        nnl_shape_text(&a->shape, left), nnl_shape_text(&b->shape, right));
+    }
+    if (a->shape.ndim == 3 && a->shape.size[0] != b->shape.size[0]) {
+        return nnl_fail(ctx, NNL_ERR_SHAPE,
+                        "%s: expected as many matrices on both sides, got shapes %s and %s", call->op->name,
                         nnl_shape_text(&a->shape, left), nnl_shape_text(&b->shape, right));
     }
     return matmul_forward(ctx, call);

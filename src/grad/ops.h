@@ -56,6 +56,13 @@ nnl_tensor *nnl_true_positions(nnl_context *ctx, nnl_tensor *mask); // of a bool
 // zeros of a shape with x added at the positions along dim: the reverse of gather
 nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index, const nnl_shape *shape);
 
+// pick.c: keys[d], for each dimension of t, holds positions (from 1, or negative from the end) or is NULL for
+// all. They broadcast together; their shape stands where the first was, or in front where others lie between
+// them.
+nnl_tensor *nnl_pick(nnl_context *ctx, nnl_tensor *t, nnl_tensor *const *keys);
+// 1, 2, 3, ... in a shape: the position of each element in a row of all. Returns new.
+nnl_tensor *nnl_positions_in(nnl_context *ctx, const nnl_shape *shape);
+
 // assign.c: writes into a part (a view of t, not recorded) of t, in place and within the graph
 nnl_status nnl_assign(nnl_context *ctx, nnl_tensor *t, nnl_tensor *part, nnl_tensor *values);
 nnl_status nnl_assign_number(nnl_context *ctx, nnl_tensor *t, nnl_tensor *part, nnl_number value);

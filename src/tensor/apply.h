@@ -36,4 +36,12 @@ void nnl_apply_where(nnl_tensor *out, const nnl_tensor *condition, const nnl_ten
 void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src);
 void nnl_apply_fill(nnl_tensor *dst, nnl_number value);
 
+// Fill a new tensor of one dimension: numbers a step apart, and numbers as far apart from one end to the
+// other.
+void nnl_apply_range(nnl_tensor *dst, nnl_number from, nnl_number step);
+void nnl_apply_linspace(nnl_tensor *dst, double from, double to);
+// float32 numbers from 0 on lose the bits that a 16-bit dtype has not, so that it holds them without rounding
+// up.
+void nnl_apply_shorten(nnl_tensor *t, nnl_dtype dtype);
+
 #endif

@@ -136,3 +136,16 @@ nnl_number nnl_element_read(nnl_dtype dtype, const void *memory) {
     }
     return nnl_number_int(0);
 }
+
+bool nnl_dtype_holds(nnl_dtype dtype, nnl_number value) {
+    switch (dtype) {
+    case NNL_INT64:
+        return value.is_int || (value.d >= -9223372036854775808.0 && value.d < 9223372036854775808.0);
+    case NNL_INT32:
+        return value.d > -2147483649.0 && value.d < 2147483648.0;
+    case NNL_UINT8:
+        return value.d > -256 && value.d < 256;
+    default:
+        return true;
+    }
+}

@@ -42,6 +42,10 @@ typedef struct nnl_number {
 nnl_number nnl_number_int(int64_t i);
 nnl_number nnl_number_float(double d);
 
+// Whether a number can be an element as it is, but for rounding: integer types have no NaN and an end. uint8
+// also takes -255 to -1, which count from 256 down, as in PyTorch.
+bool nnl_dtype_holds(nnl_dtype dtype, nnl_number value);
+
 // One element in memory, written and read.
 void nnl_element_write(nnl_dtype dtype, void *memory, nnl_number value);
 nnl_number nnl_element_read(nnl_dtype dtype, const void *memory);

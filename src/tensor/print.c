@@ -10,6 +10,7 @@
 
 #define NUMBER_TEXT 384 // the largest double in full, with its point and digits behind
 #define PIECE 512
+#define OPENING ((int)sizeof "tensor(" - 1)
 
 typedef enum notation { INTEGERS, WHOLE, FIXED, SCIENTIFIC } notation;
 
@@ -27,11 +28,22 @@ typedef struct printer {
 
     char piece[PIECE]; // text not yet handed on
     size_t used;
+    int64_t column; // where the next character goes
 } printer;
 
 nnl_print_options nnl_print_defaults(void) {
     return (nnl_print_options){
         .precision = 4, .threshold = 1000, .edge_items = 3, .line_width = 80, .suffix = ""};
+}
+
+bool nnl_print_profile(const char *name, nnl_print_options *options) {
+    bool is_short = strcmp(name, "short") == 0, is_full = strcmp(name, "full") == 0;
+    if (!is_short && !is_full && strcmp(name, "default") != 0) return false;
+    *options = nnl_print_defaults();
+    if (is_short) options->precision = 2;
+    if (is_short) options->edge_items = 2;
+    if (is_full) options->threshold = INT64_MAX;
+    return true;
 }
 
 // ---- text
@@ -45,6 +57,7 @@ static void put(printer *p, const char *text, size_t length) {
     if (length > PIECE - p->used) flush(p);
     memcpy(p->piece + p->used, text, length);
     p->used += length;
+    for (size_t i = 0; i < length; i++) p->column = text[i] == '\n' ? 0 : p->column + 1;
 }
 
 static void put_repeated(printer *p, char c, int64_t times) {
@@ -126,13 +139,15 @@ static void measure_width(printer *p, nnl_number value) {
     if (width > p->width) p->width = width;
 }
 
+// Fractions are scientific under the conditions that PyTorch has, beyond which fixed digits lose too many of
+// the small ones; whole numbers, which lose none, only where they are long.
 static notation float_notation(printer *p) {
     p->smallest = INFINITY;
     visit(p, measure_magnitude);
     if (p->options->notation == NNL_NOTATION_SCIENTIFIC) return SCIENTIFIC;
-    bool too_large = p->largest >= 1e8;
-    bool too_small = p->fraction && p->smallest < pow(10, -p->options->precision);
-    if (p->options->notation == NNL_NOTATION_AUTO && (too_large || too_small)) return SCIENTIFIC;
+    bool wide = p->smallest < 1e-4 || p->largest / p->smallest > 1000;
+    bool scientific = p->largest > 1e8 || (p->fraction && wide);
+    if (p->options->notation == NNL_NOTATION_AUTO && scientific) return SCIENTIFIC;
     return p->fraction ? FIXED : WHOLE;
 }
 
@@ -150,9 +165,10 @@ static void write_indent(printer *p, int lines, int depth) {
     put_repeated(p, ' ', depth);
 }
 
+// Each takes its width and ", "; the last space of a line is not written.
 static int64_t items_per_line(const printer *p, int depth) {
-    int64_t room = (p->options->line_width - depth) / (p->width + 2);
-    return room > 0 ? room : 1;
+    int64_t items = (p->options->line_width + 1 - depth) / (p->width + 2);
+    return items > 0 ? items : 1;
 }
 
 // The elements of the last dimension; they wrap within the bracket.
@@ -202,18 +218,36 @@ static void write_dim(printer *p, int dim, int64_t offset, int depth) {
 
 static void write_elements(printer *p) {
     const nnl_tensor *t = p->t;
-    int depth = (int)strlen("tensor(");
     if (nnl_tensor_numel(t) == 0)
         put_text(p, "[]");
     else if (t->shape.ndim == 0)
         write_element(p, t->offset);
     else
-        write_dim(p, 0, t->offset, depth);
+        write_dim(p, 0, t->offset, OPENING);
+}
+
+// Shape, dtype and what else is to be told, on a line of their own where they do not fit behind the elements.
+static void write_closing(printer *p) {
+    char shape[NNL_SHAPE_TEXT];
+    const char *dtype = nnl_dtype_get(p->t->dtype)->name;
+    nnl_shape_text(&p->t->shape, shape);
+    size_t length = strlen(", shape , )") + strlen(shape) + strlen(dtype) + strlen(p->options->suffix);
+    bool fits = p->column + (int64_t)length <= p->options->line_width;
+    put_text(p, ",");
+    if (fits)
+        put_text(p, " ");
+    else
+        write_indent(p, 1, OPENING);
+    put_text(p, "shape ");
+    put_text(p, shape);
+    put_text(p, ", ");
+    put_text(p, dtype);
+    put_text(p, p->options->suffix);
+    put_text(p, ")");
 }
 
 nnl_status nnl_tensor_format(nnl_context *ctx, const nnl_tensor *t, const nnl_print_options *options,
                              void (*write)(void *arg, const char *text, size_t length), void *arg) {
-    char shape[NNL_SHAPE_TEXT];
     printer p = {.t = t, .options = options, .write = write, .arg = arg};
     if (options->precision < 0 || options->precision > NNL_PRINT_PRECISION || options->edge_items < 1)
         return nnl_fail(ctx, NNL_ERR_ARGUMENT, "print options: precision 0 to %d, edge items from 1 on",
@@ -223,12 +257,7 @@ nnl_status nnl_tensor_format(nnl_context *ctx, const nnl_tensor *t, const nnl_pr
     visit(&p, measure_width);
     put_text(&p, "tensor(");
     write_elements(&p);
-    put_text(&p, ", shape ");
-    put_text(&p, nnl_shape_text(&t->shape, shape));
-    put_text(&p, ", ");
-    put_text(&p, nnl_dtype_get(t->dtype)->name);
-    put_text(&p, options->suffix);
-    put_text(&p, ")");
+    write_closing(&p);
     flush(&p);
     return NNL_OK;
 }

@@ -6,7 +6,7 @@
 
 #define NNL_PRINT_PRECISION 16 // digits behind the point, at most
 
-// How floats are written: scientific only where fixed digits cannot show them, or always, or never.
+// How floats are written: scientific only where fixed digits do not show them well, or always, or never.
 typedef enum nnl_notation { NNL_NOTATION_AUTO, NNL_NOTATION_SCIENTIFIC, NNL_NOTATION_FIXED } nnl_notation;
 
 typedef struct nnl_print_options {
@@ -19,6 +19,10 @@ typedef struct nnl_print_options {
 } nnl_print_options;
 
 nnl_print_options nnl_print_defaults(void);
+
+// The named sets of options: "default", "short" (fewer digits and ends), "full" (nothing left out). False for
+// other names.
+bool nnl_print_profile(const char *name, nnl_print_options *options);
 
 // Hands the text on in pieces. `write` may jump out: nothing is held meanwhile.
 nnl_status nnl_tensor_format(nnl_context *ctx, const nnl_tensor *t, const nnl_print_options *options,

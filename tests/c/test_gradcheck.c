@@ -281,7 +281,7 @@ static void check_op(nnl_context *ctx, const nnl_op *op, layout how) {
 // Casts to other dtypes lose the digits that finite differences need; a view is refused for strides that
 // forbid it.
 static bool is_checked(const nnl_op *op, layout how) {
-    static const char *const casts[] = {"float", "long", "int", "bool"};
+    static const char *const casts[] = {"float", "half", "bfloat16", "long", "int", "byte", "bool"};
     for (size_t i = 0; i < sizeof casts / sizeof *casts; i++) {
         if (strcmp(op->name, casts[i]) == 0) return false;
     }

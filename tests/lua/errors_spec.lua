@@ -48,7 +48,8 @@ describe("an error", function()
 
   it("names an option that there is not, and those that there are", function()
     local t = nn.ones(2)
-    assert.equal("sum: unknown option 'dims'; allowed: dim keepdim", message_of(function() t:sum { dims = 1 } end))
+    assert.equal("sum: unknown option 'dims'; allowed: dim keepdim; did you mean 'dim'?",
+      message_of(function() t:sum { dims = 1 } end))
     assert.matches("'dtyp'; allowed: dtype requires_grad", message_of(nn.zeros, 2, { dtyp = "int64" }))
     assert.matches("'retain'; allowed: retain_graph create_graph", message_of(t.backward, t, { retain = true }))
   end)
@@ -124,11 +125,34 @@ describe("a table of numbers", function()
   support.count_tensors(before_each, after_each)
 
   it("that is ragged or mixed is refused, with the place", function()
-    assert.matches("ragged.*element 3", message_of(nn.tensor, { { 1, 2 }, { 3 } }))
-    assert.matches("ragged", message_of(nn.tensor, { { 1, 2 }, 3 }))
-    assert.matches("expected numbers, got string at element 2", message_of(nn.tensor, { 1, "x" }))
-    assert.matches("expected booleans, got number at element 2", message_of(nn.tensor, { true, 1 }))
-    assert.matches("expected numbers, got boolean at element 2", message_of(nn.tensor, { 1, true }))
+    assert.equal("tensor: the table is ragged: [2] has 1 value, where the first has 2",
+      message_of(nn.tensor, { { 1, 2 }, { 3 } }))
+    assert.equal("tensor: the table is ragged: [2] is a number, where others are tables of 2",
+      message_of(nn.tensor, { { 1, 2 }, 3 }))
+    assert.equal("tensor: the table is ragged: [2][1] has 0 values, where the first has 1",
+      message_of(nn.tensor, { { { 1 }, { 2 } }, { {}, { 4 } } }))
+    assert.matches("expected numbers, got string at %[2%]$", message_of(nn.tensor, { 1, "x" }))
+    assert.matches("expected numbers, got nil at %[2%]$", message_of(nn.tensor, { 1, nil, 3 }))
+    assert.matches("expected numbers, got table at %[2%]%[1%]$", message_of(nn.tensor, { { 1 }, { {} } }))
+    assert.matches("expected booleans, got number at %[2%]$", message_of(nn.tensor, { true, 1 }))
+    assert.matches("expected numbers, got boolean at %[2%]$", message_of(nn.tensor, { 1, true }))
+    assert.matches("expected a number, a boolean or a table, got string", message_of(nn.tensor, "abc"))
+    assert.matches("expected a number, a boolean or a table, got no value", message_of(nn.tensor))
+  end)
+
+  it("holds only numbers that its dtype can", function()
+    assert.equal("tensor: 300 at [2][1] is no number that uint8 can hold",
+      message_of(nn.tensor, { { 1 }, { 300 } }, { dtype = "uint8" }))
+    assert.matches("inf at %[1%]", message_of(nn.tensor, { 1 / 0 }, { dtype = "int64" }))
+    assert.matches("2147483648 is no number that int32", message_of(nn.tensor, 2147483648, { dtype = "int32" }))
+    local t = nn.zeros(2, { dtype = "uint8" })
+    assert.equal("assignment: 256 is no number that uint8 can hold", message_of(function() t[1] = 256 end))
+    assert.equal("assignment: 256 is no number that uint8 can hold", message_of(function() t[{ {} }] = 256 end))
+    assert.equal("fill_: 256 is no number that uint8 can hold", message_of(function() t:fill_(256) end))
+    assert.equal("full: 256 is no number that uint8 can hold",
+      message_of(function() nn.full({ 2 }, 256, { dtype = "uint8" }) end))
+    t[1], t[2] = -1, 2.9
+    assert.same({ 255, 2 }, t:tolist())
   end)
 end)
 

@@ -49,8 +49,16 @@ describe("a tensor as text", function()
 
   it("is scientific only where fixed digits cannot show the numbers", function()
     assert.equal("tensor([1.0000e-05, 1.0000e+00], shape (2), float64)", text_of({ 1e-5, 1 }, "float64"))
-    assert.equal("tensor([1.0000e+08, 2.0000e+00], shape (2), float64)", text_of({ 1e8, 2 }, "float64"))
-    assert.equal("tensor([12345.5000,     0.2500], shape (2), float64)", text_of({ 12345.5, 0.25 }, "float64"))
+    assert.equal("tensor([1.0000e+08, 2.5000e+00], shape (2), float64)", text_of({ 1e8 + 1, 2.5 }, "float64"))
+    assert.equal("tensor([1.2346e+04, 2.5000e-01], shape (2), float64)", text_of({ 12345.5, 0.25 }, "float64"))
+    assert.equal("tensor([250.0000,   0.2500], shape (2), float64)", text_of({ 250, 0.25 }, "float64"))
+    assert.equal("tensor([1.0000e-04, 5.0000e-02], shape (2), float32)", text_of { 1e-4, 0.05 })
+    assert.equal("tensor([0.0001, 0.0500], shape (2), float64)", text_of({ 1e-4, 0.05 }, "float64"))
+  end)
+
+  it("writes whole floats in full up to a hundred million, however far apart", function()
+    assert.equal("tensor([100000000.,         2.], shape (2), float64)", text_of({ 1e8, 2 }, "float64"))
+    assert.equal("tensor([1.0000e+09, 2.0000e+00], shape (2), float64)", text_of({ 1e9, 2 }, "float64"))
     assert.equal("tensor([       0., 12345678.], shape (2), float32)", text_of { 0, 12345678 })
   end)
 
@@ -75,11 +83,19 @@ describe("a tensor as text", function()
   end)
 
   it("wraps rows at the width of a line", function()
-    for line in tostring(core.zeros(2, 100)):gmatch "[^\n]+" do
-      assert.is_true(#line <= 80 or line:find("shape", 1, true) ~= nil, line)
-    end
+    for line in tostring(core.zeros(2, 100)):gmatch "[^\n]+" do assert.is_true(#line <= 80, line) end
+    local lines = {}
+    for line in tostring(core.full({ 1, 30 }, -1.5)):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    assert.equal(80, #lines[1]) -- eight of them fill the line
     core.set_print_options { linewidth = 20 }
-    assert.equal("tensor([1., 2., 3.,\n        4., 5.], shape (5), float32)", text_of { 1, 2, 3, 4, 5 })
+    assert.equal("tensor([1., 2., 3.,\n        4., 5.],\n       shape (5), float32)", text_of { 1, 2, 3, 4, 5 })
+  end)
+
+  it("tells shape and dtype on a line of their own where they do not fit behind the elements", function()
+    assert.equal("tensor([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], shape (16), int64)",
+      tostring(core.zeros(16, { dtype = "int64" })))
+    assert.equal("tensor([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],\n       shape (20), int64)",
+      tostring(core.zeros(20, { dtype = "int64" })))
   end)
 
   it("follows strides", function()
@@ -100,6 +116,19 @@ describe("a tensor as text", function()
     assert.equal("tensor([0.5000], shape (1), float32)", text_of { 0.5 })
   end)
 
+  it("takes a profile for all of them, and options beside it", function()
+    core.set_print_options { profile = "short" }
+    assert.equal("tensor([0.50, 2.25], shape (2), float32)", text_of { 0.5, 2.25 })
+    assert.truthy(tostring(core.zeros(2000)):find("[0., 0., ..., 0., 0.]", 1, true))
+    core.set_print_options { profile = "full", precision = 1 }
+    assert.equal("tensor([0.5], shape (1), float32)", text_of { 0.5 })
+    assert.is_nil(tostring(core.zeros(2000)):find("...", 1, true))
+    core.set_print_options { profile = "default" }
+    assert.equal("tensor([0.5000], shape (1), float32)", text_of { 0.5 })
+    core.set_print_options { threshold = math.huge }
+    assert.is_nil(tostring(core.zeros(2000)):find("...", 1, true))
+  end)
+
   it("is scientific always or never if told to", function()
     core.set_print_options { sci_mode = true }
     assert.equal("tensor([1.0000e+00], shape (1), float32)", text_of { 1 })
@@ -113,6 +142,15 @@ describe("a tensor as text", function()
     assert.has_error(function() core.set_print_options { precision = 99 } end)
     assert.error_matches(function() core.set_print_options { precison = 2 } end, "unknown option 'precison'")
     assert.error_matches(function() core.set_print_options { edgeitems = 0 } end, "edgeitems must be an integer")
+    assert.error_matches(function() core.set_print_options { threshold = -1 } end,
+      "threshold must be an integer from 0 on, got %-1")
+    assert.error_matches(function() core.set_print_options { linewidth = "80" } end,
+      "linewidth must be an integer from 1 on, got string")
+    assert.error_matches(function() core.set_print_options { precision = 2.5 } end,
+      "precision must be an integer from 0 to 16, got 2.5")
+    assert.error_matches(function() core.set_print_options { profile = "long" } end,
+      'profile must be "default", "short" or "full", got long')
+    assert.error_matches(function() core.set_print_options(4) end, "table of options expected, got number")
     assert.error_matches(function() core.set_print_options { sci_mode = "no" } end, "sci_mode must be")
     assert.equal("tensor([0.5000], shape (1), float32)", text_of { 0.5 })
   end)

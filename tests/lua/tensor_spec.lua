@@ -84,6 +84,26 @@ describe("a tensor", function()
     assert.is_nil(t.no_such_field)
   end)
 
+  it("tells the bytes of an element and of all", function()
+    local t = nn.zeros(2, 3, { dtype = "float16" })
+    assert.equal(2, t:element_size())
+    assert.equal(12, t.nbytes)
+    assert.equal(0, nn.zeros(0).nbytes)
+    assert.equal(8, nn.tensor(1, { dtype = "int64" }).nbytes)
+  end)
+
+  it("becomes another dtype by the name of it", function()
+    local t = nn.tensor { 1.9, -1.9 }
+    local dtypes = {
+      float = "float32", double = "float64", half = "float16", bfloat16 = "bfloat16", long = "int64", int = "int32",
+      byte = "uint8", bool = "bool",
+    }
+    for method, dtype in pairs(dtypes) do assert.equal(dtype, t[method](t).dtype) end
+    assert.same({ 1, -1 }, t:long():tolist())
+    assert.equal("int32", t:type_as(nn.zeros(1, { dtype = "int32" })).dtype)
+    assert.matches("type_as.*tensor", support.message_of(function() t:type_as("int32") end))
+  end)
+
   it("gives a fresh table for its shape each time", function()
     local t = nn.zeros(2)
     t.shape[1] = 99

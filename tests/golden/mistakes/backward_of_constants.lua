@@ -1,0 +1,3 @@
+local nn = require "nnlua"
+local x = nn.ones(3)
+x:sum():backward()

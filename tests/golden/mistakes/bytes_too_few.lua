@@ -1,0 +1,2 @@
+local nn = require "nnlua"
+print(nn.from_bytes("abc", {1}, "float32"))

@@ -1,0 +1,2 @@
+local nn = require "nnlua"
+print(nn.cat(nn.ones(2), nn.ones(3)))

@@ -1,0 +1,3 @@
+local nn = require "nnlua"
+local t = nn.ones(2, 3)
+print(t:sum(0))

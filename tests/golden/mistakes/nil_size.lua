@@ -1,0 +1,3 @@
+local nn = require "nnlua"
+local settings = {}
+print(nn.zeros(settings.width))

@@ -1,0 +1,2 @@
+local t = nn.ones(3)
+print(t)

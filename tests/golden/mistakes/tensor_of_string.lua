@@ -1,0 +1,2 @@
+local nn = require "nnlua"
+print(nn.tensor("abc"))

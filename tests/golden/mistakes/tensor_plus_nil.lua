@@ -1,0 +1,4 @@
+local nn = require "nnlua"
+local x = nn.ones(3)
+local settings = {}
+print(x + settings.bias)

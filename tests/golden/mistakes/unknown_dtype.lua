@@ -1,0 +1,2 @@
+local nn = require "nnlua"
+print(nn.zeros(2, {dtype = "float"}))
