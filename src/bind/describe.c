@@ -81,6 +81,7 @@ static const char *const kinds[] = {
     [NNL_ARG_DTYPE] = "dtype",
     [NNL_ARG_CHOICE] = "choice",
     [NNL_ARG_TENSORS] = "tensors",
+    [NNL_ARG_TEXT] = "string",
 };
 
 static void push_param(lua_State *L, const nnl_param *param) {

@@ -57,6 +57,14 @@ static int64_t read_choice(const reading *r, int index, const char *choices) {
     return 0;
 }
 
+static const char *read_text(const reading *r, int index) {
+    if (lua_type(r->L, index) != LUA_TSTRING) nnl_type_error(r->L, r->bind, index, "string");
+    size_t length;
+    const char *text = lua_tolstring(r->L, index, &length);
+    if (strlen(text) != length) nnl_arg_error(r->L, r->bind, index, "the string has a zero byte");
+    return text;
+}
+
 static void read_operand(const reading *r, int index, nnl_arg *arg) {
     arg->is_number = lua_type(r->L, index) == LUA_TNUMBER;
     if (arg->is_number) {
@@ -79,6 +87,7 @@ static const char *const kind_names[] = {
     [NNL_ARG_NEW_DIM] = "dimension", [NNL_ARG_DIMS] = "dimension or list of dimensions",
     [NNL_ARG_SHAPE] = "sizes",       [NNL_ARG_DTYPE] = "dtype name",
     [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_TEXT] = "string",
 };
 
 static void read_value(const reading *r, int index, int param) {
@@ -123,15 +132,22 @@ static void read_value(const reading *r, int index, int param) {
     case NNL_ARG_TENSORS:
         arg->tensors = nnl_check_tensors(L, r->bind, index);
         break;
+    case NNL_ARG_TEXT:
+        arg->text = read_text(r, index);
+        break;
     case NNL_ARG_END:
         break;
     }
 }
 
-// The kinds that take all the arguments that are left, when they are not a table.
+// Whether the parameter takes all the arguments that are left: sizes, and, in the last place, dimensions and
+// tensors.
 static bool takes_rest(const reading *r, int param) {
     nnl_arg_kind kind = r->op->params[param].kind;
-    return kind == NNL_ARG_SHAPE || (kind == NNL_ARG_DIMS && r->op->params[param + 1].kind == NNL_ARG_END);
+    bool last = param + 1 == NNL_MAX_ARGS || r->op->params[param + 1].kind == NNL_ARG_END;
+    if (kind == NNL_ARG_TENSORS) return last && lua_type(r->L, r->next) != LUA_TTABLE;
+    return lua_type(r->L, r->next) == LUA_TNUMBER &&
+           (kind == NNL_ARG_SHAPE || (kind == NNL_ARG_DIMS && last));
 }
 
 // x:permute(2, 1): dims as further arguments
@@ -143,13 +159,24 @@ static void read_rest_dims(reading *r, int param) {
     }
 }
 
+// nn.einsum(equation, a, b): tensors as further arguments. The list is a userdata on the stack, as the call
+// borrows.
+static void read_rest_tensors(reading *r, int param) {
+    nnl_tensor_list list = {.count = (size_t)(r->last - r->next + 1)};
+    list.items = nnl_lua_new_userdata(r->L, list.count * sizeof *list.items, 0);
+    for (size_t i = 0; i < list.count; i++) list.items[i] = nnl_check_tensor(r->L, r->bind, r->next++);
+    r->call->arg[param].given = true;
+    r->call->arg[param].tensors = list;
+}
+
 static void read_param(reading *r, int param) {
     lua_State *L = r->L;
     const nnl_param *p = &r->op->params[param];
     if (r->next <= r->last && !(p->optional && lua_isnil(L, r->next))) {
-        bool rest = takes_rest(r, param) && lua_type(L, r->next) == LUA_TNUMBER;
-        if (rest && p->kind == NNL_ARG_DIMS) {
-            read_rest_dims(r, param);
+        bool rest = takes_rest(r, param);
+        if (rest && p->kind != NNL_ARG_SHAPE) {
+            if (p->kind == NNL_ARG_DIMS) read_rest_dims(r, param);
+            if (p->kind == NNL_ARG_TENSORS) read_rest_tensors(r, param);
             return;
         }
         read_value(r, r->next, param);

@@ -23,7 +23,8 @@ typedef enum nnl_arg_kind {
     NNL_ARG_SHAPE,   // sizes: a list, or numbers up to the end of the arguments
     NNL_ARG_DTYPE,
     NNL_ARG_CHOICE,  // one of the words in `choices`; its position here
-    NNL_ARG_TENSORS, // a list
+    NNL_ARG_TENSORS, // a list, or, in the last place, all further arguments
+    NNL_ARG_TEXT,
 } nnl_arg_kind;
 
 typedef struct nnl_param {
@@ -49,6 +50,7 @@ typedef struct nnl_arg {
         bool flag;
         nnl_shape *list; // dims or sizes: one of the call's lists
         nnl_tensor_list tensors;
+        const char *text; // borrowed
     };
 } nnl_arg;
 

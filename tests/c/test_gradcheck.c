@@ -157,6 +157,9 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     case NNL_ARG_DIMS:
         if (!p->optional) *nnl_call_list(call, i) = (nnl_shape){.ndim = 2, .size = {1, 0}};
         break;
+    case NNL_ARG_TEXT:
+        arg->text = "ij,jk->ki"; // einsum's equation
+        break;
     case NNL_ARG_DTYPE:
         arg->i = NNL_FLOAT64;
         break;
