@@ -84,12 +84,38 @@ static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype
     return NNL_OK;
 }
 
+// A number is an element of the result's dtype, where that is an integer's: it wraps around.
+static nnl_number number_in(nnl_number number, nnl_dtype dtype) {
+    int64_t memory;
+    if (nnl_dtype_get(dtype)->kind != NNL_KIND_INT) return number;
+    nnl_element_write(dtype, &memory, number);
+    return nnl_element_read(dtype, &memory);
+}
+
+// What integers have no result for: a quotient by 0, and a fraction as a power.
+static nnl_status check_whole(nnl_context *ctx, const nnl_call *call, nnl_dtype dtype) {
+    nnl_binary kind = (nnl_binary)call->op->variant;
+    const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
+    if (nnl_dtype_is_float(dtype)) return NNL_OK;
+    if (kind == NNL_BINARY_pow && b->is_number && b->number.i < 0) {
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                        "pow: a negative power of integers is a fraction; got %s and %lld",
+                        nnl_dtype_get(a->tensor->dtype)->name, (long long)b->number.i);
+    }
+    if (kind != NNL_BINARY_floor_divide && kind != NNL_BINARY_remainder) return NNL_OK;
+    bool zero = b->is_number && number_in(b->number, dtype).i == 0;
+    nnl_status status = b->is_number ? NNL_OK : nnl_has_zero(ctx, b->tensor, &zero);
+    if (status != NNL_OK || !zero) return status;
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: an integer divided by zero", call->op->name);
+}
+
 static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     nnl_dtype dtype = NNL_FLOAT32;
     nnl_shape shape;
     nnl_status status = check_operands(ctx, call);
     if (status == NNL_OK) status = binary_dtype(ctx, call, &dtype);
     if (status == NNL_OK) status = operand_shape(ctx, call, &shape);
+    if (status == NNL_OK) status = check_whole(ctx, call, dtype);
     if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, &shape);
     if (status != NNL_OK) return status;
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
@@ -97,7 +123,8 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     nnl_binary_fn *fn = ctx->kernels->elementwise->binary[call->op->variant][type];
     if (a->is_number || b->is_number) {
         nnl_apply_binary_number(call->out[0], a->is_number ? b->tensor : a->tensor,
-                                a->is_number ? a->number : b->number, a->is_number, type, fn);
+                                number_in(a->is_number ? a->number : b->number, dtype), a->is_number, type,
+                                fn);
     } else {
         nnl_apply_binary(call->out[0], a->tensor, b->tensor, type, fn);
     }
@@ -403,7 +430,7 @@ const nnl_op nnl_compare_records[] = {
 #define COMPARE(n, f, text)                                                                                  \
     {.name = #n,                                                                                             \
      .doc = text,                                                                                            \
-     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,                                                               \
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,                                     \
      .outputs = 1,                                                                                           \
      .params = {OPERANDS},                                                                                   \
      .forward = compare_forward,                                                                             \
@@ -411,7 +438,8 @@ const nnl_op nnl_compare_records[] = {
 #define TEST(n, f, whole, text)                                                                              \
     {.name = #n,                                                                                             \
      .doc = text,                                                                                            \
-     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,                                                               \
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION |                                                              \
+              (NNL_TEST_##n == NNL_TEST_logical_not ? NNL_OP_IN_PLACE_BY_COPY : 0),                          \
      .outputs = 1,                                                                                           \
      .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL}},                                                  \
      .forward = test_forward,                                                                                \

@@ -21,6 +21,9 @@ nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
                         bool keepdim, nnl_dtype dtype);
 
+// Whether an element is 0.
+nnl_status nnl_has_zero(nnl_context *ctx, const nnl_tensor *x, bool *found);
+
 // Whether all of a contiguous int64 tensor's elements are positions, 1 to size.
 nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size);
 

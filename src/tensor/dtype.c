@@ -42,13 +42,12 @@ nnl_dtype nnl_dtype_promote(nnl_dtype a, nnl_dtype b) {
 
 nnl_number nnl_number_int(int64_t i) { return (nnl_number){.is_int = true, .i = i, .d = (double)i}; }
 
-// The nearest integer towards zero; the ends of the range for what lies beyond, 0 for NaN.
+// Towards zero; the smallest integer for what lies beyond the range, and for NaN.
 static int64_t to_int64(double d) {
-    if (isnan(d)) return 0;
-    if (d >= 9223372036854775808.0) return INT64_MAX;
-    if (d < -9223372036854775808.0) return INT64_MIN;
-    return (int64_t)d;
+    return d >= -9223372036854775808.0 && d < 9223372036854775808.0 ? (int64_t)d : INT64_MIN;
 }
+
+static int32_t to_int32(double d) { return d > -2147483649.0 && d < 2147483648.0 ? (int32_t)d : INT32_MIN; }
 
 nnl_number nnl_number_float(double d) { return (nnl_number){.is_int = false, .i = to_int64(d), .d = d}; }
 
@@ -91,8 +90,8 @@ static uint16_t to_float16(float f) {
 void nnl_element_write(nnl_dtype dtype, void *memory, nnl_number value) {
     int64_t whole = value.is_int ? value.i : to_int64(value.d);
     float single = (float)value.d;
-    int32_t narrow = (int32_t)(uint32_t)whole;
-    uint8_t byte = (uint8_t)whole, truth = value.d != 0;
+    int32_t narrow = value.is_int ? (int32_t)(uint32_t)whole : to_int32(value.d);
+    uint8_t byte = (uint8_t)narrow, truth = value.d != 0;
     uint16_t half = dtype == NNL_BFLOAT16 ? to_bfloat16(single) : to_float16(single);
     const void *source[NNL_DTYPE_COUNT] = {
         [NNL_FLOAT32] = &single, [NNL_FLOAT64] = &value.d, [NNL_INT64] = &whole,   [NNL_INT32] = &narrow,
