@@ -80,6 +80,7 @@ int nnl_type_error(lua_State *L, const nnl_bind *bind, int arg, const char *expe
 
 // ---- arguments (check.c)
 nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg);
+nnl_number nnl_check_value(lua_State *L, const nnl_bind *bind, int arg); // a boolean too
 int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg);
 nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg);
 int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,

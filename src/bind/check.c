@@ -72,6 +72,10 @@ nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg) {
     return nnl_number_float(lua_tonumber(L, arg));
 }
 
+nnl_number nnl_check_value(lua_State *L, const nnl_bind *bind, int arg) {
+    return lua_isboolean(L, arg) ? nnl_number_bool(lua_toboolean(L, arg)) : nnl_check_number(L, bind, arg);
+}
+
 int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg) {
     int64_t value = 0;
     if (nnl_lua_to_integer(L, arg, &value)) return value;

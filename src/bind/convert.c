@@ -45,7 +45,7 @@ static nnl_number element(nesting *n) {
                                          : "numbers",
                   nnl_type_name(L, n->bind, -1), (LUAI_UACINT)(n->done + 1));
     }
-    return truth ? nnl_number_int(lua_toboolean(L, -1)) : nnl_check_number(L, n->bind, lua_gettop(L));
+    return nnl_check_value(L, n->bind, lua_gettop(L));
 }
 
 // One table of the last dimension: the numbers themselves.

@@ -66,9 +66,9 @@ static const char *read_text(const reading *r, int index) {
 }
 
 static void read_operand(const reading *r, int index, nnl_arg *arg) {
-    arg->is_number = lua_type(r->L, index) == LUA_TNUMBER;
+    arg->is_number = lua_type(r->L, index) == LUA_TNUMBER || lua_isboolean(r->L, index);
     if (arg->is_number) {
-        arg->number = nnl_check_number(r->L, r->bind, index);
+        arg->number = nnl_check_value(r->L, r->bind, index);
     } else if (!(arg->tensor = nnl_to_tensor(r->L, r->bind, index))) {
         nnl_type_error(r->L, r->bind, index, "tensor or number");
     }

@@ -15,11 +15,11 @@ static nnl_dtype promote_ranked(nnl_dtype strong, nnl_dtype weak) {
     return nnl_dtype_get(weak)->kind > nnl_dtype_get(strong)->kind ? weak : strong;
 }
 
-static nnl_dtype common_dtype(const nnl_arg *a, const nnl_arg *b) {
-    if (a->is_number || b->is_number) {
-        const nnl_arg *tensor = a->is_number ? b : a, *number = a->is_number ? a : b;
-        return promote_ranked(tensor->tensor->dtype, number->number.is_int ? NNL_INT64 : NNL_FLOAT32);
-    }
+nnl_dtype nnl_operands_dtype(const nnl_arg *a, const nnl_arg *b) {
+    if (a->is_number && b->is_number)
+        return nnl_dtype_promote(nnl_number_dtype(a->number), nnl_number_dtype(b->number));
+    if (a->is_number) return promote_ranked(b->tensor->dtype, nnl_number_dtype(a->number));
+    if (b->is_number) return promote_ranked(a->tensor->dtype, nnl_number_dtype(b->number));
     const nnl_tensor *x = a->tensor, *y = b->tensor;
     if ((x->shape.ndim == 0) == (y->shape.ndim == 0)) return nnl_dtype_promote(x->dtype, y->dtype);
     return x->shape.ndim > 0 ? promote_ranked(x->dtype, y->dtype) : promote_ranked(y->dtype, x->dtype);
@@ -75,7 +75,7 @@ static nnl_status binary_record(nnl_context *ctx, const nnl_call *call) {
 
 static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype *dtype) {
     nnl_binary kind = (nnl_binary)call->op->variant;
-    *dtype = common_dtype(&call->arg[0], &call->arg[1]);
+    *dtype = nnl_operands_dtype(&call->arg[0], &call->arg[1]);
     if (kind == NNL_BINARY_div || kind == NNL_BINARY_atan2) *dtype = nnl_float_dtype(*dtype);
     if (*dtype == NNL_BOOL && kind == NNL_BINARY_sub) {
         return nnl_fail(ctx, NNL_ERR_DTYPE,
@@ -381,7 +381,7 @@ static nnl_status compare_forward(nnl_context *ctx, nnl_call *call) {
     if (status == NNL_OK) status = operand_shape(ctx, call, &shape);
     if (status != NNL_OK) return status;
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
-    nnl_compute type = nnl_dtype_get(common_dtype(a, b))->compute;
+    nnl_compute type = nnl_dtype_get(nnl_operands_dtype(a, b))->compute;
     nnl_compare_fn *fn = ctx->kernels->elementwise->compare[call->op->variant][type];
     nnl_tensor *number = NULL;
     if (a->is_number || b->is_number) {

@@ -68,14 +68,6 @@ static nnl_tensor *choice(nnl_context *ctx, const nnl_arg *arg, nnl_dtype dtype)
     return number;
 }
 
-static nnl_dtype choice_dtype(const nnl_arg *a, const nnl_arg *b) {
-    if (!a->is_number && !b->is_number) return nnl_dtype_promote(a->tensor->dtype, b->tensor->dtype);
-    const nnl_arg *tensor = a->is_number ? b : a, *number = a->is_number ? a : b;
-    if (tensor->is_number) return a->number.is_int && b->number.is_int ? NNL_INT64 : NNL_FLOAT32;
-    nnl_dtype dtype = tensor->tensor->dtype;
-    return number->number.is_int || nnl_dtype_is_float(dtype) ? dtype : NNL_FLOAT32;
-}
-
 static nnl_status choose(nnl_context *ctx, nnl_call *call, nnl_tensor *condition, nnl_tensor *a,
                          nnl_tensor *b) {
     nnl_shape shape;
@@ -109,13 +101,13 @@ static nnl_status choose_args(nnl_context *ctx, nnl_call *call, nnl_tensor *cond
 // nn.where(condition, a, b)
 static nnl_status where_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_arg *a = &call->arg[1], *b = &call->arg[2];
-    return choose_args(ctx, call, call->arg[0].tensor, a, b, choice_dtype(a, b));
+    return choose_args(ctx, call, call->arg[0].tensor, a, b, nnl_operands_dtype(a, b));
 }
 
 // a:where(condition, b)
 static nnl_status where_method_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_arg *a = &call->arg[0], *b = &call->arg[2];
-    return choose_args(ctx, call, call->arg[1].tensor, a, b, choice_dtype(a, b));
+    return choose_args(ctx, call, call->arg[1].tensor, a, b, nnl_operands_dtype(a, b));
 }
 
 // x:masked_fill(mask, value)

@@ -14,6 +14,9 @@ nnl_status nnl_call_output(nnl_context *ctx, nnl_call *call, nnl_dtype dtype, co
 // 1].
 nnl_status nnl_call_dims(nnl_context *ctx, const nnl_call *call, int arg, const nnl_tensor *x, bool *dropped);
 
+// The dtype in which two operands, tensors or numbers, meet: PyTorch's promotion.
+nnl_dtype nnl_operands_dtype(const nnl_arg *a, const nnl_arg *b);
+
 // The dtype that arithmetic on an integer tensor has when the result is a fraction; a float stays what it is.
 nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 

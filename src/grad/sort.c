@@ -83,7 +83,7 @@ static nnl_status sorted(nnl_context *ctx, nnl_call *call, int dim, int64_t kept
     bool scalar = shape.ndim == 0;
     sorting s = {
         .x = x, .n = scalar ? 1 : shape.size[dim], .stride = scalar ? 1 : x->stride[dim], .falling = falling};
-    s.kept = kept < 0 ? s.n : kept;
+    s.kept = kept < 0 || scalar ? s.n : kept;
     if (!scalar) shape.size[dim] = s.kept;
     call->out[0] = s.values = nnl_tensor_new(ctx, x->dtype, &shape);
     call->out[1] = s.positions = s.values ? nnl_tensor_new(ctx, NNL_INT64, &shape) : NULL;

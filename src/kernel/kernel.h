@@ -195,7 +195,7 @@ typedef struct nnl_optim_kernels {
     nnl_rmsprop_fn *rmsprop[NNL_COMPUTE_COUNT];
 } nnl_optim_kernels;
 
-// Small products in float: see gemm.c for the sizes that they are for.
+// Small products in float (see gemm.c for the sizes that they are for), and products of integers.
 typedef struct nnl_product_kernels {
     // out[j] = sum_i x[i] * w[j][i] for the n rows of w, each k long, ld apart
     void (*dot_rows)(size_t n, size_t k, float *out, const float *x, const float *w, size_t ld);
@@ -203,6 +203,9 @@ typedef struct nnl_product_kernels {
     void (*add_rows)(size_t k, size_t n, float *y, const float *x, size_t step, const float *b, size_t ld);
     // c[i][j] = x[i * step] * y[j]
     void (*outer)(size_t m, size_t n, float *c, size_t ldc, const float *x, size_t step, const float *y);
+    // c (m, n) = a (m, k) b (k, n), wrapped around; elements of a and b lie row and step apart
+    void (*whole)(size_t m, size_t n, size_t k, int64_t *c, size_t ldc, const int64_t *a, size_t row_a,
+                  size_t step_a, const int64_t *b, size_t row_b, size_t step_b);
 } nnl_product_kernels;
 
 // All kernels of one instruction set. Each group is a constant named after its file and instruction set:

@@ -42,6 +42,14 @@ nnl_dtype nnl_dtype_promote(nnl_dtype a, nnl_dtype b) {
 
 nnl_number nnl_number_int(int64_t i) { return (nnl_number){.is_int = true, .i = i, .d = (double)i}; }
 
+nnl_number nnl_number_bool(bool truth) {
+    return (nnl_number){.is_int = true, .is_bool = true, .i = truth, .d = truth};
+}
+
+nnl_dtype nnl_number_dtype(nnl_number number) {
+    return number.is_bool ? NNL_BOOL : number.is_int ? NNL_INT64 : NNL_FLOAT32;
+}
+
 // Towards zero; the smallest integer for what lies beyond the range, and for NaN.
 static int64_t to_int64(double d) {
     return d >= -9223372036854775808.0 && d < 9223372036854775808.0 ? (int64_t)d : INT64_MIN;
