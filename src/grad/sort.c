@@ -13,14 +13,12 @@
 // k is picked out of n without sorting them all where it is this many times smaller.
 #define FEW 8
 
-typedef enum key_kind { FLOAT_KEYS, DOUBLE_KEYS, NARROW_KEYS, WIDE_KEYS } key_kind;
-
 typedef struct sorting {
     const nnl_tensor *x;
     nnl_tensor *values, *positions; // values: NULL where they are not wanted
     nnl_pool *pool;
     nnl_load_fn *load;
-    key_kind kind;
+    nnl_compute type; // that `load` loads
     bool falling;
     size_t n, kept, size; // elements along the dimension, how many of them stay, bytes of one
     int dim;
@@ -29,6 +27,17 @@ typedef struct sorting {
     uint64_t *memory; // for each part
     size_t part_memory;
 } sorting;
+
+typedef struct line {
+    const sorting *s;
+    const char *from;
+    char *values;
+    int64_t *positions;
+    bool wide;              // keys of 64 bits
+    int64_t least;          // what integers are counted from
+    uint64_t *items, *keys; // keys: of 64 bits alone
+    const uint64_t *order, *ranks;
+} line;
 
 // ---- keys: unsigned numbers in the order of the elements
 
@@ -49,51 +58,28 @@ static uint64_t double_key(double x) {
     return x != x ? UINT64_MAX : key;
 }
 
-static uint32_t narrow_key(int64_t x) { return (uint32_t)x ^ 0x80000000u; }
-
-static uint64_t wide_key(int64_t x) { return (uint64_t)x ^ 0x8000000000000000u; }
-
 typedef union block {
     float as_float[BLOCK];
     double as_double[BLOCK];
     int64_t as_int[BLOCK];
 } block;
 
-// Keys of 64 bits, or of 32 in the lower half, for n elements of a line from `at` on.
-static void block_keys(const sorting *s, const char *line, size_t at, size_t n, uint64_t *key) {
+// Keys of 64 bits, or of 32 in the lower half, for n elements from `at` on.
+static void block_keys(const line *l, size_t at, size_t n, uint64_t *key) {
+    const sorting *s = l->s;
+    uint64_t flip = !s->falling ? 0 : l->wide ? UINT64_MAX : UINT32_MAX;
     block b;
-    uint64_t flip = !s->falling                                      ? 0
-                    : s->kind == DOUBLE_KEYS || s->kind == WIDE_KEYS ? UINT64_MAX
-                                                                     : UINT32_MAX;
-    s->load(n, &b, line + (int64_t)at * s->stride * (int64_t)s->size, s->stride);
-    switch (s->kind) {
-    case FLOAT_KEYS:
+    s->load(n, &b, l->from + (int64_t)at * s->stride * (int64_t)s->size, s->stride);
+    if (s->type == NNL_IN_FLOAT) {
         for (size_t i = 0; i < n; i++) key[i] = float_key(b.as_float[i]) ^ flip;
-        break;
-    case DOUBLE_KEYS:
+    } else if (s->type == NNL_IN_DOUBLE) {
         for (size_t i = 0; i < n; i++) key[i] = double_key(b.as_double[i]) ^ flip;
-        break;
-    case NARROW_KEYS:
-        for (size_t i = 0; i < n; i++) key[i] = narrow_key(b.as_int[i]) ^ flip;
-        break;
-    case WIDE_KEYS:
-        for (size_t i = 0; i < n; i++) key[i] = wide_key(b.as_int[i]) ^ flip;
-        break;
+    } else {
+        for (size_t i = 0; i < n; i++) key[i] = ((uint64_t)b.as_int[i] - (uint64_t)l->least) ^ flip;
     }
 }
 
-static bool is_wide(const sorting *s) { return s->kind == DOUBLE_KEYS || s->kind == WIDE_KEYS; }
-
 // ---- one line
-
-typedef struct line {
-    const sorting *s;
-    const char *from;
-    char *values;
-    int64_t *positions;
-    uint64_t *items, *keys; // keys: of 64 bits
-    const uint64_t *order, *ranks;
-} line;
 
 // Work of n elements that does not depend on its order, on the threads where it is much.
 static void in_parts(const sorting *s, size_t n, nnl_task *task, void *arg) {
@@ -110,8 +96,8 @@ static void make_items(void *arg, size_t part) {
     uint64_t key[BLOCK];
     for (size_t at = part * PART_ELEMENTS, end = part_end(part, l->s->n); at < end; at += BLOCK) {
         size_t n = end - at < BLOCK ? end - at : BLOCK;
-        uint64_t *keys = l->keys ? l->keys + at : key;
-        block_keys(l->s, l->from, at, n, keys);
+        uint64_t *keys = l->wide ? l->keys + at : key;
+        block_keys(l, at, n, keys);
         for (size_t i = 0; i < n; i++) l->items[at + i] = keys[i] << 32 | (at + i);
     }
 }
@@ -148,7 +134,7 @@ static void write_results(void *arg, size_t part) {
 // Words of memory that a line needs: arrays to sort between, and the keys of 64 bits.
 static size_t line_memory(const sorting *s) {
     size_t room = NNL_SORT_SPARE(s->n);
-    if (is_wide(s)) return s->n + 3 * room;
+    if (s->type != NNL_IN_FLOAT && s->size == 8) return s->n + 3 * room;
     return s->kept * FEW < s->n ? 2 * NNL_SELECT_ROOM(s->kept) : 2 * room;
 }
 
@@ -158,7 +144,7 @@ static void select_few(line *l, uint64_t *memory) {
     uint64_t item[BLOCK];
     for (size_t at = 0; at < s->n; at += BLOCK) {
         size_t n = s->n - at < BLOCK ? s->n - at : BLOCK;
-        block_keys(s, l->from, at, n, item);
+        block_keys(l, at, n, item);
         for (size_t i = 0; i < n; i++) item[i] = item[i] << 32 | (at + i);
         nnl_select_more(&few, n, item);
     }
@@ -182,12 +168,31 @@ static void sort_wide(line *l, uint64_t *memory) {
     l->order = nnl_sort_items(l->s->pool, n, l->items, third);
 }
 
+// 64-bit integers within a range of 32 bits have narrow keys.
+static void measure_integers(line *l) {
+    const sorting *s = l->s;
+    int64_t least = INT64_MAX, most = INT64_MIN, x[BLOCK];
+    for (size_t at = 0; at < s->n; at += BLOCK) {
+        size_t n = s->n - at < BLOCK ? s->n - at : BLOCK;
+        s->load(n, x, l->from + (int64_t)at * s->stride * (int64_t)s->size, s->stride);
+        for (size_t i = 0; i < n; i++) {
+            least = x[i] < least ? x[i] : least;
+            most = x[i] > most ? x[i] : most;
+        }
+    }
+    l->wide = (uint64_t)most - (uint64_t)least > UINT32_MAX;
+    l->least = least;
+}
+
 static void sort_line(const sorting *s, int64_t from, int64_t to, uint64_t *memory) {
     line l = {.s = s,
               .from = s->x->storage->data + from * (int64_t)s->size,
-              .positions = (int64_t *)nnl_tensor_data(s->positions) + to};
+              .positions = (int64_t *)nnl_tensor_data(s->positions) + to,
+              .wide = s->type == NNL_IN_DOUBLE,
+              .least = INT32_MIN};
     if (s->values) l.values = (char *)nnl_tensor_data(s->values) + to * (int64_t)s->size;
-    if (is_wide(s)) {
+    if (s->x->dtype == NNL_INT64) measure_integers(&l);
+    if (l.wide) {
         sort_wide(&l, memory);
     } else if (s->kept * FEW < s->n) {
         select_few(&l, memory);
@@ -242,12 +247,6 @@ static nnl_status sort_lines(nnl_context *ctx, sorting *s) {
     return NNL_OK;
 }
 
-static key_kind kind_of(nnl_dtype dtype) {
-    nnl_compute type = nnl_dtype_get(dtype)->compute;
-    if (type != NNL_IN_INT) return type == NNL_IN_DOUBLE ? DOUBLE_KEYS : FLOAT_KEYS;
-    return dtype == NNL_INT64 ? WIDE_KEYS : NARROW_KEYS;
-}
-
 // kept < 0: all. The values go to *values where that is not NULL. Both results are new.
 static nnl_status sorted(nnl_context *ctx, const nnl_call *call, int dim, int64_t kept, bool falling,
                          nnl_tensor **values, nnl_tensor **positions) {
@@ -270,7 +269,7 @@ static nnl_status sorted(nnl_context *ctx, const nnl_call *call, int dim, int64_
                  .positions = *positions,
                  .pool = ctx->pool,
                  .load = ctx->kernels->convert->load[x->dtype][nnl_dtype_get(x->dtype)->compute],
-                 .kind = kind_of(x->dtype),
+                 .type = nnl_dtype_get(x->dtype)->compute,
                  .falling = falling,
                  .n = (size_t)n,
                  .kept = (size_t)kept,

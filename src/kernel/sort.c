@@ -10,13 +10,13 @@
 #define DIGIT_BITS 11
 #define DIGITS (1u << DIGIT_BITS)
 #define PASSES 3
-#define MERGE_MOST 768 // the longest array that merging is quicker for
+#define MERGE_MOST 320 // the longest array that merging is quicker for
 #define RUN 8
 #define MOST_PARTS 32
 
 // ---- merging
 
-static void sort_run(size_t n, uint64_t *x) {
+static void sort_rest(size_t n, uint64_t *x) {
     for (size_t i = 1; i < n; i++) {
         uint64_t item = x[i];
         size_t j = i;
@@ -25,11 +25,43 @@ static void sort_run(size_t n, uint64_t *x) {
     }
 }
 
+static inline void order_two(uint64_t *x, int i, int j) {
+    uint64_t a = x[i], b = x[j];
+    bool wrong = b < a;
+    x[i] = wrong ? b : a;
+    x[j] = wrong ? a : b;
+}
+
+// Eight by a network of comparisons (Batcher 1968: odd-even merging).
+static void sort_run(uint64_t *x) {
+    static const uint8_t network[][2] = {{0, 1}, {2, 3}, {4, 5}, {6, 7}, {0, 2}, {1, 3}, {4, 6},
+                                         {5, 7}, {1, 2}, {5, 6}, {0, 4}, {1, 5}, {2, 6}, {3, 7},
+                                         {2, 4}, {3, 5}, {1, 2}, {3, 4}, {5, 6}};
+    for (size_t i = 0; i < sizeof network / sizeof *network; i++) order_two(x, network[i][0], network[i][1]);
+}
+
+// Two runs of one length, from both ends at once: neither can be used up before the middle.
+static void merge_equal(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n) {
+    const uint64_t *last_a = a + n - 1, *last_b = b + n - 1;
+    uint64_t *last = out + 2 * n - 1;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = *a, y = *b, last_x = *last_a, last_y = *last_b;
+        bool second = y < x, first = last_y < last_x;
+        *out++ = second ? y : x;
+        *last-- = first ? last_x : last_y;
+        a += !second;
+        b += second;
+        last_a -= first;
+        last_b -= !first;
+    }
+}
+
 static void merge(uint64_t *out, const uint64_t *a, size_t na, const uint64_t *b, size_t nb) {
     const uint64_t *end_a = a + na, *end_b = b + nb;
     while (a < end_a && b < end_b) {
-        bool second = *b < *a;
-        *out++ = second ? *b : *a;
+        uint64_t x = *a, y = *b;
+        bool second = y < x;
+        *out++ = second ? y : x;
         a += !second;
         b += second;
     }
@@ -37,14 +69,24 @@ static void merge(uint64_t *out, const uint64_t *a, size_t na, const uint64_t *b
     memcpy(out + (end_a - a), b, (size_t)(end_b - b) * sizeof *b);
 }
 
+static void merge_pairs(size_t n, size_t width, uint64_t *to, const uint64_t *from) {
+    for (size_t i = 0; i < n; i += 2 * width) {
+        size_t left = n - i < width ? n - i : width, rest = n - i - left;
+        if (rest >= width) {
+            merge_equal(to + i, from + i, from + i + width, width);
+        } else {
+            merge(to + i, from + i, left, from + i + left, rest);
+        }
+    }
+}
+
 static uint64_t *merge_sort(size_t n, uint64_t *items, uint64_t *spare) {
     uint64_t *from = items, *to = spare;
-    for (size_t i = 0; i < n; i += RUN) sort_run(n - i < RUN ? n - i : RUN, items + i);
+    size_t i = 0;
+    for (; i + RUN <= n; i += RUN) sort_run(items + i);
+    sort_rest(n - i, items + i);
     for (size_t width = RUN; width < n; width *= 2) {
-        for (size_t i = 0; i < n; i += 2 * width) {
-            size_t middle = n - i < width ? n - i : width, rest = n - i - middle;
-            merge(to + i, from + i, middle, from + i + middle, rest < width ? rest : width);
-        }
+        merge_pairs(n, width, to, from);
         uint64_t *done = to;
         to = from;
         from = done;

@@ -24,7 +24,7 @@ typedef struct nnl_selection {
 } nnl_selection;
 
 // Words that each of `kept` and `spare` must have room for.
-#define NNL_SELECT_ROOM(k) (4 * (k) + 1024)
+#define NNL_SELECT_ROOM(k) (2 * (k) + 64)
 
 nnl_selection nnl_select_start(size_t k, uint64_t *kept, uint64_t *spare);
 void nnl_select_more(nnl_selection *s, size_t n, const uint64_t *items);
