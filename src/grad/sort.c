@@ -131,11 +131,15 @@ static void write_results(void *arg, size_t part) {
     }
 }
 
-// Words of memory that a line needs: arrays to sort between, and the keys of 64 bits.
+static bool is_few(const sorting *s) { return s->kept * FEW < s->n; }
+
+// Words of memory that a line needs: arrays to sort between, and the keys of 64 bits where there may be such.
 static size_t line_memory(const sorting *s) {
-    size_t room = NNL_SORT_SPARE(s->n);
-    if (s->type != NNL_IN_FLOAT && s->size == 8) return s->n + 3 * room;
-    return s->kept * FEW < s->n ? 2 * NNL_SELECT_ROOM(s->kept) : 2 * room;
+    size_t room = NNL_SORT_SPARE(s->n), selecting = 2 * NNL_SELECT_ROOM(s->kept);
+    bool wide = s->type != NNL_IN_FLOAT && s->size == 8;
+    size_t sorting_all = wide ? s->n + 3 * room : 2 * room;
+    if (!is_few(s)) return sorting_all;
+    return wide && sorting_all > selecting ? sorting_all : selecting;
 }
 
 static void select_few(line *l, uint64_t *memory) {
@@ -194,7 +198,7 @@ static void sort_line(const sorting *s, int64_t from, int64_t to, uint64_t *memo
     if (s->x->dtype == NNL_INT64) measure_integers(&l);
     if (l.wide) {
         sort_wide(&l, memory);
-    } else if (s->kept * FEW < s->n) {
+    } else if (is_few(s)) {
         select_few(&l, memory);
     } else {
         sort_narrow(&l, memory);
