@@ -111,7 +111,8 @@ describe("einsum", function()
   end)
 
   it("is differentiable once and twice", function()
-    local shapes = {{{2, 3}, {3, 2}}, {{2, 3}, {2, 3}}, {{2, 2}, {2, 2}}, {{2, 1}, {3}}, {{2, 2, 2}}, {{2, 40}, {2, 40}}}
+    local shapes = {{{2, 3}, {3, 2}}, {{2, 3}, {2, 3}}, {{2, 2}, {2, 2}}, {{2, 1}, {3}}, {{2, 2, 2}},
+                    {{2, 40}, {2, 40}}}
     local equations = {"ij,jk->ki", "...i,...i->...", "ii,ij->j", "ij,j->i", "iij->ji", "bi,bi->b"}
     for k, equation in ipairs(equations) do
       local operands = {}
