@@ -71,6 +71,7 @@ static const char *const kinds[] = {
     [NNL_ARG_END] = "",
     [NNL_ARG_TENSOR] = "tensor",
     [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_VALUE] = "tensor, number or boolean",
     [NNL_ARG_NUMBER] = "number",
     [NNL_ARG_INT] = "integer",
     [NNL_ARG_BOOL] = "boolean",

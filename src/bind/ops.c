@@ -65,12 +65,31 @@ static const char *read_text(const reading *r, int index) {
     return text;
 }
 
-static void read_operand(const reading *r, int index, nnl_arg *arg) {
-    arg->is_number = lua_type(r->L, index) == LUA_TNUMBER || lua_isboolean(r->L, index);
+// What an argument is called in messages.
+static const char *const kind_names[] = {
+    [NNL_ARG_TENSOR] = "tensor",
+    [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_VALUE] = "tensor, number or boolean",
+    [NNL_ARG_NUMBER] = "number",
+    [NNL_ARG_INT] = "integer",
+    [NNL_ARG_BOOL] = "boolean",
+    [NNL_ARG_DIM] = "dimension",
+    [NNL_ARG_NEW_DIM] = "dimension",
+    [NNL_ARG_DIMS] = "dimension or list of dimensions",
+    [NNL_ARG_SHAPE] = "sizes",
+    [NNL_ARG_DTYPE] = "dtype name",
+    [NNL_ARG_CHOICE] = "string",
+    [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_TEXT] = "string",
+};
+
+static void read_operand(const reading *r, int index, nnl_arg_kind kind, nnl_arg *arg) {
+    bool truth = kind == NNL_ARG_VALUE && lua_isboolean(r->L, index);
+    arg->is_number = truth || lua_type(r->L, index) == LUA_TNUMBER;
     if (arg->is_number) {
         arg->number = nnl_check_value(r->L, r->bind, index);
     } else if (!(arg->tensor = nnl_to_tensor(r->L, r->bind, index))) {
-        nnl_type_error(r->L, r->bind, index, "tensor or number");
+        nnl_type_error(r->L, r->bind, index, kind_names[kind]);
     }
 }
 
@@ -78,17 +97,6 @@ static bool read_bool(const reading *r, int index) {
     if (!lua_isboolean(r->L, index)) nnl_type_error(r->L, r->bind, index, "boolean");
     return lua_toboolean(r->L, index);
 }
-
-// What a required argument is called in messages.
-static const char *const kind_names[] = {
-    [NNL_ARG_TENSOR] = "tensor",     [NNL_ARG_OPERAND] = "tensor or number",
-    [NNL_ARG_NUMBER] = "number",     [NNL_ARG_INT] = "integer",
-    [NNL_ARG_BOOL] = "boolean",      [NNL_ARG_DIM] = "dimension",
-    [NNL_ARG_NEW_DIM] = "dimension", [NNL_ARG_DIMS] = "dimension or list of dimensions",
-    [NNL_ARG_SHAPE] = "sizes",       [NNL_ARG_DTYPE] = "dtype name",
-    [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors",
-    [NNL_ARG_TEXT] = "string",
-};
 
 static void read_value(const reading *r, int index, int param) {
     lua_State *L = r->L;
@@ -100,7 +108,8 @@ static void read_value(const reading *r, int index, int param) {
         arg->tensor = nnl_check_tensor(L, r->bind, index);
         break;
     case NNL_ARG_OPERAND:
-        read_operand(r, index, arg);
+    case NNL_ARG_VALUE:
+        read_operand(r, index, p->kind, arg);
         break;
     case NNL_ARG_NUMBER:
         arg->number = nnl_check_number(L, r->bind, index);

@@ -408,8 +408,8 @@ static nnl_status test_forward(nnl_context *ctx, nnl_call *call) {
     return NNL_OK;
 }
 
-#define OPERANDS                                                                                             \
-    {"input", NNL_ARG_OPERAND, false, 0, NULL}, { "other", NNL_ARG_OPERAND, false, 0, NULL }
+#define TWO(kind)                                                                                            \
+    {"input", kind, false, 0, NULL}, { "other", kind, false, 0, NULL }
 
 const nnl_op nnl_binary_records[] = {
 #define BINARY(n, f, whole, text)                                                                            \
@@ -417,7 +417,7 @@ const nnl_op nnl_binary_records[] = {
      .doc = text,                                                                                            \
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE,                                             \
      .outputs = 1,                                                                                           \
-     .params = {OPERANDS},                                                                                   \
+     .params = {TWO(NNL_ARG_OPERAND)},                                                                       \
      .forward = binary_forward,                                                                              \
      .backward = n##_backward,                                                                               \
      .variant = NNL_BINARY_##n},
@@ -432,7 +432,7 @@ const nnl_op nnl_compare_records[] = {
      .doc = text,                                                                                            \
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,                                     \
      .outputs = 1,                                                                                           \
-     .params = {OPERANDS},                                                                                   \
+     .params = {TWO(NNL_ARG_VALUE)},                                                                         \
      .forward = compare_forward,                                                                             \
      .variant = NNL_COMPARE_##n},
 #define TEST(n, f, whole, text)                                                                              \

@@ -14,6 +14,7 @@ typedef enum nnl_arg_kind {
     NNL_ARG_END,
     NNL_ARG_TENSOR,
     NNL_ARG_OPERAND, // a tensor or a number
+    NNL_ARG_VALUE,   // a tensor, a number or a boolean
     NNL_ARG_NUMBER,
     NNL_ARG_INT,
     NNL_ARG_BOOL,
@@ -42,7 +43,7 @@ typedef struct nnl_tensor_list {
 
 typedef struct nnl_arg {
     bool given;     // false: left out, and the value is the fallback
-    bool is_number; // for NNL_ARG_OPERAND
+    bool is_number; // for NNL_ARG_OPERAND and NNL_ARG_VALUE
     union {
         nnl_tensor *tensor; // borrowed
         nnl_number number;

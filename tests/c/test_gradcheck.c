@@ -138,7 +138,8 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     nnl_arg *arg = &call->arg[i];
     switch (p->kind) {
     case NNL_ARG_TENSOR:
-    case NNL_ARG_OPERAND: {
+    case NNL_ARG_OPERAND:
+    case NNL_ARG_VALUE: {
         arg->tensor = is_data(t->op, p) ? t->other[(*constants)++] : inputs[(*used)++];
         break;
     }
@@ -215,7 +216,7 @@ static void check_op(nnl_context *ctx, const nnl_op *op, layout how) {
     const nnl_backward_options options = {false, false};
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg_kind kind = op->params[i].kind;
-        bool tensor = kind == NNL_ARG_TENSOR || kind == NNL_ARG_OPERAND;
+        bool tensor = kind == NNL_ARG_TENSOR || kind == NNL_ARG_OPERAND || kind == NNL_ARG_VALUE;
         if (tensor && !argument_tensor(&t, &op->params[i])) operand(&t);
         if (kind == NNL_ARG_TENSORS) operand(&t), operand(&t);
     }
