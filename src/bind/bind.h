@@ -114,6 +114,7 @@ const char *nnl_hint_of_words(lua_State *L, const char *asked, const char *words
 nnl_number nnl_check_number(lua_State *L, const nnl_bind *bind, int arg);
 // An error where a dtype cannot hold a number: 300 in uint8, NaN in an integer type.
 void nnl_check_holds(lua_State *L, nnl_dtype dtype, nnl_number value);
+nnl_number nnl_check_value(lua_State *L, const nnl_bind *bind, int arg); // a boolean too
 int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg);
 nnl_dtype nnl_check_dtype(lua_State *L, const nnl_bind *bind, int arg);
 int nnl_check_dim(lua_State *L, const nnl_bind *bind, int arg,

@@ -117,6 +117,10 @@ void nnl_check_holds(lua_State *L, nnl_dtype dtype, nnl_number value) {
     nnl_error(L, "%s: %s is no number that %s can hold", name, text, type);
 }
 
+nnl_number nnl_check_value(lua_State *L, const nnl_bind *bind, int arg) {
+    return lua_isboolean(L, arg) ? nnl_number_bool(lua_toboolean(L, arg)) : nnl_check_number(L, bind, arg);
+}
+
 int64_t nnl_check_integer(lua_State *L, const nnl_bind *bind, int arg) {
     int64_t value = 0;
     if (nnl_lua_to_integer(L, arg, &value)) return value;
@@ -214,7 +218,8 @@ nnl_int_list nnl_check_integers(lua_State *L, const nnl_bind *bind, int arg) {
     const nnl_tensor *t = nnl_to_tensor(L, bind, arg);
     if (t) return tensor_integers(L, bind, arg, t);
     bool number = lua_type(L, arg) == LUA_TNUMBER;
-    if (!number && lua_type(L, arg) != LUA_TTABLE) nnl_type_error(L, bind, arg, "integer or list of integers");
+    if (!number && lua_type(L, arg) != LUA_TTABLE)
+        nnl_type_error(L, bind, arg, "integer or list of integers");
     nnl_int_list list = new_integers(L, number ? 1 : (size_t)lua_rawlen(L, arg));
     for (size_t i = 0; i < list.count; i++) {
         list.items[i] = number ? nnl_check_integer(L, bind, arg) : item_integer(L, bind, arg, (int64_t)i + 1);

@@ -69,9 +69,7 @@ static nnl_number element(nesting *n) {
     bool truth = lua_isboolean(L, -1), number = lua_type(L, -1) == LUA_TNUMBER;
     bool fits = n->inferred ? (n->dtype == NNL_BOOL ? truth : number) : truth || number;
     if (!fits) refuse_element(n);
-    if (truth) return nnl_number_int(lua_toboolean(L, -1));
-    return nnl_lua_is_integer(L, -1) ? nnl_number_int(lua_tointeger(L, -1))
-                                     : nnl_number_float(lua_tonumber(L, -1));
+    return nnl_check_value(L, n->bind, lua_gettop(L));
 }
 
 static void write_element(nesting *n) {

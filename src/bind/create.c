@@ -78,7 +78,7 @@ static int create_full(lua_State *L) {
     read_options(L, bind, &p);
     nnl_check_shape(L, bind, 1, 1, &p.shape);
     bool truth = lua_isboolean(L, 2);
-    nnl_number value = truth ? nnl_number_int(lua_toboolean(L, 2)) : nnl_check_number(L, bind, 2);
+    nnl_number value = nnl_check_value(L, bind, 2);
     if (!p.has_dtype && truth) p.dtype = NNL_BOOL;
     if (!p.has_dtype && !truth && value.is_int) p.dtype = NNL_INT64;
     return filled(L, bind, &p, value);
@@ -115,8 +115,7 @@ static int create_empty_like(lua_State *L) {
 static int create_full_like(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = plan_like(L, bind);
-    return filled(L, bind, &p,
-                  lua_isboolean(L, 2) ? nnl_number_int(lua_toboolean(L, 2)) : nnl_check_number(L, bind, 2));
+    return filled(L, bind, &p, nnl_check_value(L, bind, 2));
 }
 
 // ---- ranges

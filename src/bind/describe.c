@@ -71,6 +71,7 @@ static const char *const kinds[] = {
     [NNL_ARG_END] = "",
     [NNL_ARG_TENSOR] = "tensor",
     [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_VALUE] = "tensor, number or boolean",
     [NNL_ARG_NUMBER] = "number",
     [NNL_ARG_INT] = "integer",
     [NNL_ARG_INTS] = "integers",
@@ -82,6 +83,7 @@ static const char *const kinds[] = {
     [NNL_ARG_DTYPE] = "dtype",
     [NNL_ARG_CHOICE] = "choice",
     [NNL_ARG_TENSORS] = "tensors",
+    [NNL_ARG_TEXT] = "string",
 };
 
 static void push_param(lua_State *L, const nnl_param *param) {

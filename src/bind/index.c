@@ -275,7 +275,7 @@ static nnl_tensor *value_tensor(lua_State *L, nnl_bind *bind, const nnl_tensor *
     if (!truth && lua_type(L, 3) != LUA_TNUMBER) {
         nnl_error(L, "assignment: expected a number or a tensor, got %s", nnl_type_name(L, bind, 3));
     }
-    nnl_number number = truth ? nnl_number_int(lua_toboolean(L, 3)) : nnl_check_number(L, bind, 3);
+    nnl_number number = nnl_check_value(L, bind, 3);
     nnl_check_holds(L, t->dtype, number);
     nnl_tensor **slot = nnl_push_slot(L, bind);
     *slot = nnl_tensor_new(bind->ctx, t->dtype, &(nnl_shape){.ndim = 0});

@@ -59,28 +59,19 @@ static int64_t read_choice(const reading *r, int index, const char *choices) {
     return 0;
 }
 
-static void read_operand(const reading *r, int index, nnl_arg *arg) {
-    arg->is_number = lua_type(r->L, index) == LUA_TNUMBER;
-    if (arg->is_number) {
-        arg->number = nnl_check_number(r->L, r->bind, index);
-    } else if (!(arg->tensor = nnl_to_tensor(r->L, r->bind, index))) {
-        // "3" + t comes by way of Lua's strings, which leaves the function without a name
-        if (!nnl_own_name(r->L))
-            nnl_error(r->L, "%s: tensor or number expected, got %s", r->op->name,
-                      nnl_type_name(r->L, r->bind, index));
-        nnl_type_error(r->L, r->bind, index, "tensor or number");
-    }
+static const char *read_text(const reading *r, int index) {
+    if (lua_type(r->L, index) != LUA_TSTRING) nnl_type_error(r->L, r->bind, index, "string");
+    size_t length;
+    const char *text = lua_tolstring(r->L, index, &length);
+    if (strlen(text) != length) nnl_arg_error(r->L, r->bind, index, "the string has a zero byte");
+    return text;
 }
 
-static bool read_bool(const reading *r, int index) {
-    if (!lua_isboolean(r->L, index)) nnl_type_error(r->L, r->bind, index, "boolean");
-    return lua_toboolean(r->L, index);
-}
-
-// What a required argument is called in messages.
+// What an argument is called in messages.
 static const char *const kind_names[] = {
     [NNL_ARG_TENSOR] = "tensor",
     [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_VALUE] = "tensor, number or boolean",
     [NNL_ARG_NUMBER] = "number",
     [NNL_ARG_INT] = "integer",
     [NNL_ARG_BOOL] = "boolean",
@@ -91,8 +82,28 @@ static const char *const kind_names[] = {
     [NNL_ARG_DTYPE] = "dtype name",
     [NNL_ARG_CHOICE] = "string",
     [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_TEXT] = "string",
     [NNL_ARG_INTS] = "integer or list of integers",
 };
+
+static void read_operand(const reading *r, int index, nnl_arg_kind kind, nnl_arg *arg) {
+    bool truth = kind == NNL_ARG_VALUE && lua_isboolean(r->L, index);
+    arg->is_number = truth || lua_type(r->L, index) == LUA_TNUMBER;
+    if (arg->is_number) {
+        arg->number = nnl_check_value(r->L, r->bind, index);
+    } else if (!(arg->tensor = nnl_to_tensor(r->L, r->bind, index))) {
+        // "3" + t comes by way of Lua's strings, which leaves the function without a name
+        if (!nnl_own_name(r->L))
+            nnl_error(r->L, "%s: %s expected, got %s", r->op->name, kind_names[kind],
+                      nnl_type_name(r->L, r->bind, index));
+        nnl_type_error(r->L, r->bind, index, kind_names[kind]);
+    }
+}
+
+static bool read_bool(const reading *r, int index) {
+    if (!lua_isboolean(r->L, index)) nnl_type_error(r->L, r->bind, index, "boolean");
+    return lua_toboolean(r->L, index);
+}
 
 static void read_value(const reading *r, int index, int param) {
     lua_State *L = r->L;
@@ -104,7 +115,8 @@ static void read_value(const reading *r, int index, int param) {
         arg->tensor = nnl_check_tensor(L, r->bind, index);
         break;
     case NNL_ARG_OPERAND:
-        read_operand(r, index, arg);
+    case NNL_ARG_VALUE:
+        read_operand(r, index, p->kind, arg);
         break;
     case NNL_ARG_NUMBER:
         arg->number = nnl_check_number(L, r->bind, index);
@@ -140,15 +152,22 @@ static void read_value(const reading *r, int index, int param) {
     case NNL_ARG_TENSORS:
         arg->tensors = nnl_check_tensors(L, r->bind, index);
         break;
+    case NNL_ARG_TEXT:
+        arg->text = read_text(r, index);
+        break;
     case NNL_ARG_END:
         break;
     }
 }
 
-// The kinds that take all the arguments that are left, when they are not a table.
+// Whether the parameter takes all the arguments that are left: sizes, and, in the last place, dimensions and
+// tensors.
 static bool takes_rest(const reading *r, int param) {
     nnl_arg_kind kind = r->op->params[param].kind;
-    return kind == NNL_ARG_SHAPE || (kind == NNL_ARG_DIMS && r->op->params[param + 1].kind == NNL_ARG_END);
+    bool last = param + 1 == NNL_MAX_ARGS || r->op->params[param + 1].kind == NNL_ARG_END;
+    if (kind == NNL_ARG_TENSORS) return last && lua_type(r->L, r->next) != LUA_TTABLE;
+    return lua_type(r->L, r->next) == LUA_TNUMBER &&
+           (kind == NNL_ARG_SHAPE || (kind == NNL_ARG_DIMS && last));
 }
 
 // x:permute(2, 1): dims as further arguments
@@ -160,13 +179,24 @@ static void read_rest_dims(reading *r, int param) {
     }
 }
 
+// nn.einsum(equation, a, b): tensors as further arguments. The list is a userdata on the stack, as the call
+// borrows.
+static void read_rest_tensors(reading *r, int param) {
+    nnl_tensor_list list = {.count = (size_t)(r->last - r->next + 1)};
+    list.items = nnl_lua_new_userdata(r->L, list.count * sizeof *list.items, 0);
+    for (size_t i = 0; i < list.count; i++) list.items[i] = nnl_check_tensor(r->L, r->bind, r->next++);
+    r->call->arg[param].given = true;
+    r->call->arg[param].tensors = list;
+}
+
 static void read_param(reading *r, int param) {
     lua_State *L = r->L;
     const nnl_param *p = &r->op->params[param];
     if (r->next <= r->last && !(p->optional && lua_isnil(L, r->next))) {
-        bool rest = takes_rest(r, param) && lua_type(L, r->next) == LUA_TNUMBER;
-        if (rest && p->kind == NNL_ARG_DIMS) {
-            read_rest_dims(r, param);
+        bool rest = takes_rest(r, param);
+        if (rest && p->kind != NNL_ARG_SHAPE) {
+            if (p->kind == NNL_ARG_DIMS) read_rest_dims(r, param);
+            if (p->kind == NNL_ARG_TENSORS) read_rest_tensors(r, param);
             return;
         }
         read_value(r, r->next, param);
@@ -332,12 +362,9 @@ static bool take_operand(lua_State *L, const nnl_bind *bind, int index, nnl_arg 
 static int run_operator(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
-    call.op = lua_touserdata(L, lua_upvalueindex(2));
-    call.into = NULL;
-    call.lists_used = 0;
+    nnl_call_start(&call, lua_touserdata(L, lua_upvalueindex(2)));
     if (!take_operand(L, bind, 1, &call.arg[0]) || !take_operand(L, bind, 2, &call.arg[1])) return run_op(L);
     nnl_tensor **slot = nnl_push_slot(L, bind);
-    for (int k = 0; k < NNL_MAX_OUTPUTS; k++) call.out[k] = NULL;
     if (nnl_call_run(bind->ctx, &call) != NNL_OK) return nnl_raise(L, bind);
     *slot = call.out[0];
     return 1;

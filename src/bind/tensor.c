@@ -265,7 +265,7 @@ static int fill(lua_State *L, nnl_bind *bind, nnl_tensor *t, nnl_number value) {
 static int tensor_fill(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
-    return fill(L, bind, t, nnl_check_number(L, bind, 2));
+    return fill(L, bind, t, nnl_check_value(L, bind, 2));
 }
 
 static int tensor_zero(lua_State *L) {

@@ -15,11 +15,11 @@ static nnl_dtype promote_ranked(nnl_dtype strong, nnl_dtype weak) {
     return nnl_dtype_get(weak)->kind > nnl_dtype_get(strong)->kind ? weak : strong;
 }
 
-static nnl_dtype common_dtype(const nnl_arg *a, const nnl_arg *b) {
-    if (a->is_number || b->is_number) {
-        const nnl_arg *tensor = a->is_number ? b : a, *number = a->is_number ? a : b;
-        return promote_ranked(tensor->tensor->dtype, number->number.is_int ? NNL_INT64 : NNL_FLOAT32);
-    }
+nnl_dtype nnl_operands_dtype(const nnl_arg *a, const nnl_arg *b) {
+    if (a->is_number && b->is_number)
+        return nnl_dtype_promote(nnl_number_dtype(a->number), nnl_number_dtype(b->number));
+    if (a->is_number) return promote_ranked(b->tensor->dtype, nnl_number_dtype(a->number));
+    if (b->is_number) return promote_ranked(a->tensor->dtype, nnl_number_dtype(b->number));
     const nnl_tensor *x = a->tensor, *y = b->tensor;
     if ((x->shape.ndim == 0) == (y->shape.ndim == 0)) return nnl_dtype_promote(x->dtype, y->dtype);
     return x->shape.ndim > 0 ? promote_ranked(x->dtype, y->dtype) : promote_ranked(y->dtype, x->dtype);
@@ -76,7 +76,7 @@ static nnl_status binary_record(nnl_context *ctx, const nnl_call *call) {
 
 static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype *dtype) {
     nnl_binary kind = (nnl_binary)call->op->variant;
-    *dtype = common_dtype(&call->arg[0], &call->arg[1]);
+    *dtype = nnl_operands_dtype(&call->arg[0], &call->arg[1]);
     if (kind == NNL_BINARY_div || kind == NNL_BINARY_atan2) *dtype = nnl_float_dtype(*dtype);
     if (*dtype == NNL_BOOL && kind == NNL_BINARY_sub) {
         return nnl_fail(ctx, NNL_ERR_DTYPE,
@@ -85,11 +85,37 @@ static nnl_status binary_dtype(nnl_context *ctx, const nnl_call *call, nnl_dtype
     return NNL_OK;
 }
 
+// A number is an element of the result's dtype, where that is an integer's: it wraps around.
+static nnl_number number_in(nnl_number number, nnl_dtype dtype) {
+    int64_t memory;
+    if (nnl_dtype_get(dtype)->kind != NNL_KIND_INT) return number;
+    nnl_element_write(dtype, &memory, number);
+    return nnl_element_read(dtype, &memory);
+}
+
+// What integers have no result for: a quotient by 0, and a fraction as a power.
+static nnl_status check_whole(nnl_context *ctx, const nnl_call *call, nnl_dtype dtype) {
+    nnl_binary kind = (nnl_binary)call->op->variant;
+    const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
+    if (nnl_dtype_is_float(dtype)) return NNL_OK;
+    if (kind == NNL_BINARY_pow && b->is_number && b->number.i < 0) {
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                        "pow: a negative power of integers is a fraction; got %s and %lld",
+                        nnl_dtype_get(a->tensor->dtype)->name, (long long)b->number.i);
+    }
+    if (kind != NNL_BINARY_floor_divide && kind != NNL_BINARY_remainder) return NNL_OK;
+    bool zero = b->is_number && number_in(b->number, dtype).i == 0;
+    nnl_status status = b->is_number ? NNL_OK : nnl_has_zero(ctx, b->tensor, &zero);
+    if (status != NNL_OK || !zero) return status;
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: an integer divided by zero", call->op->name);
+}
+
 // The dtype and shape of the result.
 static nnl_status binary_result(nnl_context *ctx, const nnl_call *call, nnl_dtype *dtype, nnl_shape *shape) {
     nnl_status status = check_operands(ctx, call);
     if (status == NNL_OK) status = binary_dtype(ctx, call, dtype);
-    return status == NNL_OK ? operand_shape(ctx, call, shape) : status;
+    if (status == NNL_OK) status = operand_shape(ctx, call, shape);
+    return status == NNL_OK ? check_whole(ctx, call, *dtype) : status;
 }
 
 // Two float tensors of one shape and dtype: the result is as they are.
@@ -116,7 +142,8 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     nnl_binary_fn *fn = ctx->kernels->elementwise->binary[call->op->variant][type];
     if (a->is_number || b->is_number) {
         nnl_apply_binary_number(call->out[0], a->is_number ? b->tensor : a->tensor,
-                                a->is_number ? a->number : b->number, a->is_number, type, fn);
+                                number_in(a->is_number ? a->number : b->number, dtype), a->is_number, type,
+                                fn);
     } else {
         nnl_apply_binary(call->out[0], a->tensor, b->tensor, type, fn);
     }
@@ -373,7 +400,7 @@ static nnl_status compare_forward(nnl_context *ctx, nnl_call *call) {
     if (status == NNL_OK) status = operand_shape(ctx, call, &shape);
     if (status != NNL_OK) return status;
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
-    nnl_compute type = nnl_dtype_get(common_dtype(a, b))->compute;
+    nnl_compute type = nnl_dtype_get(nnl_operands_dtype(a, b))->compute;
     nnl_compare_fn *fn = ctx->kernels->elementwise->compare[call->op->variant][type];
     nnl_tensor *number = NULL;
     if (a->is_number || b->is_number) {
@@ -400,8 +427,8 @@ static nnl_status test_forward(nnl_context *ctx, nnl_call *call) {
     return NNL_OK;
 }
 
-#define OPERANDS                                                                                             \
-    {"input", NNL_ARG_OPERAND, false, 0, NULL}, { "other", NNL_ARG_OPERAND, false, 0, NULL }
+#define TWO(kind)                                                                                            \
+    {"input", kind, false, 0, NULL}, { "other", kind, false, 0, NULL }
 
 const nnl_op nnl_binary_records[] = {
 #define BINARY(n, f, whole, text)                                                                            \
@@ -409,7 +436,7 @@ const nnl_op nnl_binary_records[] = {
      .doc = text,                                                                                            \
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE,                                             \
      .outputs = 1,                                                                                           \
-     .params = {OPERANDS},                                                                                   \
+     .params = {TWO(NNL_ARG_OPERAND)},                                                                       \
      .forward = binary_forward,                                                                              \
      .backward = n##_backward,                                                                               \
      .variant = NNL_BINARY_##n},
@@ -422,15 +449,16 @@ const nnl_op nnl_compare_records[] = {
 #define COMPARE(n, f, text)                                                                                  \
     {.name = #n,                                                                                             \
      .doc = text,                                                                                            \
-     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,                                                               \
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,                                     \
      .outputs = 1,                                                                                           \
-     .params = {OPERANDS},                                                                                   \
+     .params = {TWO(NNL_ARG_VALUE)},                                                                         \
      .forward = compare_forward,                                                                             \
      .variant = NNL_COMPARE_##n},
 #define TEST(n, f, whole, text)                                                                              \
     {.name = #n,                                                                                             \
      .doc = text,                                                                                            \
-     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,                                                               \
+     .flags = NNL_OP_METHOD | NNL_OP_FUNCTION |                                                              \
+              (NNL_TEST_##n == NNL_TEST_logical_not ? NNL_OP_IN_PLACE_BY_COPY : 0),                          \
      .outputs = 1,                                                                                           \
      .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL}},                                                  \
      .forward = test_forward,                                                                                \

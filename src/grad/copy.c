@@ -68,14 +68,6 @@ static nnl_tensor *choice(nnl_context *ctx, const nnl_arg *arg, nnl_dtype dtype)
     return number;
 }
 
-static nnl_dtype choice_dtype(const nnl_arg *a, const nnl_arg *b) {
-    if (!a->is_number && !b->is_number) return nnl_dtype_promote(a->tensor->dtype, b->tensor->dtype);
-    const nnl_arg *tensor = a->is_number ? b : a, *number = a->is_number ? a : b;
-    if (tensor->is_number) return a->number.is_int && b->number.is_int ? NNL_INT64 : NNL_FLOAT32;
-    nnl_dtype dtype = tensor->tensor->dtype;
-    return number->number.is_int || nnl_dtype_is_float(dtype) ? dtype : NNL_FLOAT32;
-}
-
 static nnl_status choose(nnl_context *ctx, nnl_call *call, nnl_tensor *condition, nnl_tensor *a,
                          nnl_tensor *b) {
     nnl_shape shape;
@@ -109,13 +101,13 @@ static nnl_status choose_args(nnl_context *ctx, nnl_call *call, nnl_tensor *cond
 // nn.where(condition, a, b)
 static nnl_status where_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_arg *a = &call->arg[1], *b = &call->arg[2];
-    return choose_args(ctx, call, call->arg[0].tensor, a, b, choice_dtype(a, b));
+    return choose_args(ctx, call, call->arg[0].tensor, a, b, nnl_operands_dtype(a, b));
 }
 
 // a:where(condition, b)
 static nnl_status where_method_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_arg *a = &call->arg[0], *b = &call->arg[2];
-    return choose_args(ctx, call, call->arg[1].tensor, a, b, choice_dtype(a, b));
+    return choose_args(ctx, call, call->arg[1].tensor, a, b, nnl_operands_dtype(a, b));
 }
 
 // x:masked_fill(mask, value)
@@ -182,22 +174,22 @@ const nnl_op nnl_copy_records[] = {
      .flags = NNL_OP_FUNCTION,
      .outputs = 1,
      .params = {{"condition", NNL_ARG_TENSOR, false, 0, NULL},
-                {"input", NNL_ARG_OPERAND, false, 0, NULL},
-                {"other", NNL_ARG_OPERAND, false, 0, NULL}},
+                {"input", NNL_ARG_VALUE, false, 0, NULL},
+                {"other", NNL_ARG_VALUE, false, 0, NULL}},
      .forward = where_forward,
      .backward = where_backward},
     {.name = "where",
      .doc = "the tensor where the condition (bool) holds, other elsewhere; all three broadcast",
      .flags = NNL_OP_METHOD,
      .outputs = 1,
-     .params = {X, {"condition", NNL_ARG_TENSOR, false, 0, NULL}, {"other", NNL_ARG_OPERAND, false, 0, NULL}},
+     .params = {X, {"condition", NNL_ARG_TENSOR, false, 0, NULL}, {"other", NNL_ARG_VALUE, false, 0, NULL}},
      .forward = where_method_forward,
      .backward = where_backward},
     {.name = "masked_fill",
      .doc = "the tensor with `value` where the mask (bool) holds",
      .flags = NNL_OP_METHOD | NNL_OP_IN_PLACE_BY_COPY,
      .outputs = 1,
-     .params = {X, {"mask", NNL_ARG_TENSOR, false, 0, NULL}, {"value", NNL_ARG_OPERAND, false, 0, NULL}},
+     .params = {X, {"mask", NNL_ARG_TENSOR, false, 0, NULL}, {"value", NNL_ARG_VALUE, false, 0, NULL}},
      .forward = masked_fill_forward,
      .backward = where_backward},
     {.name = NULL},

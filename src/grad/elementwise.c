@@ -54,11 +54,16 @@ nnl_status nnl_call_output(nnl_context *ctx, nnl_call *call, nnl_dtype dtype, co
 
 // ---- one operand
 
-// The dtype of the result; integers keep theirs where the operation has a form for them.
+// The dtype of the result; integers keep theirs where the operation has a form for them. Of a bool, a sign is
+// a bool and a square an integer.
 static nnl_status unary_dtype(nnl_context *ctx, const char *name, nnl_unary kind, const nnl_tensor *x,
                               nnl_dtype *dtype) {
     bool whole = ctx->kernels->elementwise->unary[kind][NNL_IN_INT] != NULL;
-    if (whole && x->dtype == NNL_BOOL) {
+    if (kind == NNL_UNARY_square && x->dtype == NNL_BOOL) {
+        *dtype = NNL_INT64;
+        return NNL_OK;
+    }
+    if (whole && x->dtype == NNL_BOOL && kind != NNL_UNARY_sign) {
         return nnl_fail(ctx, NNL_ERR_DTYPE, "%s: not defined for bool tensors; convert with to(\"int64\")",
                         name);
     }

@@ -22,16 +22,21 @@ static nnl_tensor *positions_of(nnl_context *ctx, const char *who, nnl_tensor *i
     return copy;
 }
 
+// Without a stop on the way: that is vector code.
+static bool all_within(const int64_t *at, int64_t n, int64_t size) {
+    uint64_t beyond = 0;
+    for (int64_t i = 0; i < n; i++) beyond |= (uint64_t)at[i] - 1 >= (uint64_t)size;
+    return !beyond;
+}
+
 nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size) {
     const int64_t *at = nnl_tensor_data(index);
-    int64_t n = nnl_tensor_numel(index);
-    for (int64_t i = 0; i < n; i++) {
-        if (at[i] >= 1 && at[i] <= size) continue;
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
-                        "%s: position %lld (element %lld of the index) is not within 1 to %lld", who,
-                        (long long)at[i], (long long)(i + 1), (long long)size);
-    }
-    return NNL_OK;
+    int64_t n = nnl_tensor_numel(index), i = 0;
+    if (all_within(at, n, size)) return NNL_OK;
+    while (at[i] >= 1 && at[i] <= size) i++;
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                    "%s: position %lld (element %lld of the index) is not within 1 to %lld", who,
+                    (long long)at[i], (long long)(i + 1), (long long)size);
 }
 
 // ---- index_select: whole slices, and their way back
@@ -44,12 +49,23 @@ typedef struct slices {
     size_t step;
 } slices;
 
+static void copy_slices(size_t n, const int64_t *at, char *to, const char *from, size_t bytes) {
+    if (bytes == 4) {
+        for (size_t i = 0; i < n; i++) memcpy(to + i * 4, from + (at[i] - 1) * 4, 4);
+    } else if (bytes == 8) {
+        for (size_t i = 0; i < n; i++) memcpy(to + i * 8, from + (at[i] - 1) * 8, 8);
+    } else {
+        for (size_t i = 0; i < n; i++) memcpy(to + i * bytes, from + (size_t)(at[i] - 1) * bytes, bytes);
+    }
+}
+
 static void copy_part(void *arg, size_t part) {
     const slices *s = arg;
     size_t total = s->outer * s->n, last = (part + 1) * s->step < total ? (part + 1) * s->step : total;
-    for (size_t i = part * s->step; i < last; i++) {
-        size_t block = i / s->n, source = (size_t)(s->at[i % s->n] - 1);
-        memcpy(s->to + i * s->bytes, s->from + (block * s->size + source) * s->bytes, s->bytes);
+    for (size_t i = part * s->step; i < last;) {
+        size_t block = i / s->n, first = i % s->n, n = s->n - first < last - i ? s->n - first : last - i;
+        copy_slices(n, s->at + first, s->to + i * s->bytes, s->from + block * s->size * s->bytes, s->bytes);
+        i += n;
     }
 }
 
@@ -165,37 +181,150 @@ static nnl_tensor *add_slices(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tens
 
 // ---- gather and scatter: element by element
 
-// Walks the elements of the index tensor in order: calls with the element's own place (`local`, contiguous)
-// and the offset that it points to in a contiguous tensor of `shape`.
-typedef struct pointing {
+// A row of the index: n positions that stand next to each other. Its elements lie in a row of one tensor
+// (`own`) and in places of another: element i at i * step + (at[i] - 1) * jump.
+typedef struct pointed_row {
+    size_t n;
     const int64_t *at;
-    int ndim, dim;
-    nnl_shape index_shape;
-    int64_t stride[NNL_MAX_DIMS]; // of the tensor pointed into
-    int64_t position[NNL_MAX_DIMS];
-    int64_t base; // offset without the pointed dimension
+    int64_t step, jump;
+    void *own, *places;
+} pointed_row;
+
+typedef void row_fn(const pointed_row *r);
+
+#define PLACE(r, i) ((int64_t)(i) * (r)->step + ((r)->at[i] - 1) * (r)->jump)
+#define MOVES(bits)                                                                                          \
+    static void read_##bits(const pointed_row *r) {                                                          \
+        uint##bits##_t *own = r->own;                                                                        \
+        const uint##bits##_t *places = r->places;                                                            \
+        for (size_t i = 0; i < r->n; i++) own[i] = places[PLACE(r, i)];                                      \
+    }                                                                                                        \
+    static void write_##bits(const pointed_row *r) {                                                         \
+        const uint##bits##_t *own = r->own;                                                                  \
+        uint##bits##_t *places = r->places;                                                                  \
+        for (size_t i = 0; i < r->n; i++) places[PLACE(r, i)] = own[i];                                      \
+    }
+MOVES(8)
+MOVES(16)
+MOVES(32)
+MOVES(64)
+
+// Integers are added as unsigned ones, which wrap around.
+#define ADDS(name, type)                                                                                     \
+    static void add_##name(const pointed_row *r) {                                                           \
+        const type *own = r->own;                                                                            \
+        type *places = r->places;                                                                            \
+        for (size_t i = 0; i < r->n; i++) places[PLACE(r, i)] = (type)(places[PLACE(r, i)] + own[i]);        \
+    }
+ADDS(float32, float)
+ADDS(float64, double)
+ADDS(int64, uint64_t)
+ADDS(int32, uint32_t)
+ADDS(uint8, uint8_t)
+
+static void add_any(const pointed_row *r, nnl_dtype dtype) {
+    size_t size = nnl_dtype_size(dtype);
+    for (size_t i = 0; i < r->n; i++) {
+        char *place = (char *)r->places + PLACE(r, i) * (int64_t)size;
+        nnl_number a = nnl_element_read(dtype, place),
+                   b = nnl_element_read(dtype, (const char *)r->own + i * size);
+        nnl_element_write(dtype, place, nnl_number_float(a.d + b.d));
+    }
+}
+
+static void add_bool(const pointed_row *r) { add_any(r, NNL_BOOL); }
+static void add_bfloat16(const pointed_row *r) { add_any(r, NNL_BFLOAT16); }
+static void add_float16(const pointed_row *r) { add_any(r, NNL_FLOAT16); }
+
+static row_fn *const adding[NNL_DTYPE_COUNT] = {
+    [NNL_FLOAT32] = add_float32,   [NNL_FLOAT64] = add_float64, [NNL_INT64] = add_int64,
+    [NNL_INT32] = add_int32,       [NNL_UINT8] = add_uint8,     [NNL_BOOL] = add_bool,
+    [NNL_BFLOAT16] = add_bfloat16, [NNL_FLOAT16] = add_float16};
+
+static row_fn *reading(nnl_dtype dtype) {
+    size_t size = nnl_dtype_size(dtype);
+    return size == 4 ? read_32 : size == 8 ? read_64 : size == 2 ? read_16 : read_8;
+}
+
+static row_fn *writing(nnl_dtype dtype) {
+    size_t size = nnl_dtype_size(dtype);
+    return size == 4 ? write_32 : size == 8 ? write_64 : size == 2 ? write_16 : write_8;
+}
+
+// The rows of an index, with a contiguous tensor that has the elements (the index's shape, or larger) and one
+// that has the places.
+typedef struct pointing {
+    row_fn *run;
+    const int64_t *at;
+    nnl_shape shape; // of the index
+    int dim;
+    int64_t own_stride[NNL_MAX_DIMS], place_stride[NNL_MAX_DIMS];
+    char *own, *places;
+    int64_t size, rows, part_rows;
 } pointing;
 
-static pointing pointing_start(const nnl_tensor *index, int dim, const nnl_shape *shape) {
-    pointing p = {.at = nnl_tensor_data(index), .ndim = shape->ndim, .dim = dim, .index_shape = index->shape};
-    nnl_shape_strides(shape, p.stride);
-    return p;
-}
+#define PART_ELEMENTS 16384
 
-static int64_t pointing_target(const pointing *p, int64_t local) {
-    return p->ndim == 0 ? 0 : p->base + (p->at[local] - 1) * p->stride[p->dim];
-}
-
-static void pointing_next(pointing *p) {
-    for (int d = p->ndim - 1; d >= 0; d--) {
-        int64_t step = d == p->dim ? 0 : p->stride[d];
-        if (++p->position[d] < p->index_shape.size[d]) {
-            p->base += step;
-            return;
-        }
-        p->base -= step * (p->index_shape.size[d] - 1);
-        p->position[d] = 0;
+// Where row `number` starts in a tensor; places leave out the pointed dimension.
+static void row_start(const pointing *p, int64_t number, int64_t *position, pointed_row *r) {
+    int64_t own = 0, place = 0;
+    for (int d = p->shape.ndim - 2; d >= 0; d--) {
+        position[d] = number % p->shape.size[d];
+        number /= p->shape.size[d];
+        own += position[d] * p->own_stride[d];
+        if (d != p->dim) place += position[d] * p->place_stride[d];
     }
+    r->own = p->own + own * p->size;
+    r->places = p->places + place * p->size;
+}
+
+static void next_row(const pointing *p, int64_t *position, pointed_row *r) {
+    for (int d = p->shape.ndim - 2; d >= 0; d--) {
+        bool wraps = ++position[d] == p->shape.size[d];
+        int64_t steps = wraps ? 1 - p->shape.size[d] : 1;
+        r->own = (char *)r->own + steps * p->own_stride[d] * p->size;
+        if (d != p->dim) r->places = (char *)r->places + steps * p->place_stride[d] * p->size;
+        if (!wraps) return;
+        position[d] = 0;
+    }
+}
+
+static void run_rows(void *arg, size_t part) {
+    const pointing *p = arg;
+    int last = p->shape.ndim - 1;
+    int64_t position[NNL_MAX_DIMS], first = (int64_t)part * p->part_rows, end = first + p->part_rows;
+    pointed_row r = {.n = (size_t)p->shape.size[last],
+                     .at = p->at + first * p->shape.size[last],
+                     .step = p->dim == last ? 0 : 1,
+                     .jump = p->place_stride[p->dim]};
+    row_start(p, first, position, &r);
+    for (int64_t row = first; row < end && row < p->rows; row++, r.at += r.n) {
+        p->run(&r);
+        next_row(p, position, &r);
+    }
+}
+
+// Rows are read in any order; they are written in their own where they may meet: within one position of the
+// first dimension, or all of them where that is the pointed one.
+static void point(nnl_context *ctx, row_fn *run, bool writes, const nnl_tensor *index, int dim,
+                  const nnl_tensor *own, const nnl_tensor *places) {
+    pointing p = {.run = run, .at = nnl_tensor_data(index), .shape = index->shape, .dim = dim};
+    p.own = nnl_tensor_data(own);
+    p.places = nnl_tensor_data(places);
+    p.size = (int64_t)nnl_dtype_size(own->dtype);
+    nnl_shape_strides(&own->shape, p.own_stride);
+    nnl_shape_strides(&places->shape, p.place_stride);
+    if (p.shape.ndim == 0) {
+        p.shape = (nnl_shape){1, {1}};
+        p.own_stride[0] = p.place_stride[0] = 1;
+    }
+    int64_t numel = nnl_shape_numel(&p.shape), row = p.shape.size[p.shape.ndim - 1];
+    if (numel == 0) return;
+    p.rows = numel / row;
+    int64_t grain = !writes ? 1 : dim == 0 ? p.rows : p.rows / p.shape.size[0];
+    int64_t grains = PART_ELEMENTS / (row * grain);
+    p.part_rows = grain * (grains > 0 ? grains : 1);
+    nnl_pool_run(ctx->pool, (size_t)((p.rows + p.part_rows - 1) / p.part_rows), run_rows, &p);
 }
 
 static nnl_status check_pointing(nnl_context *ctx, const char *who, const nnl_tensor *x,
@@ -215,13 +344,7 @@ static nnl_tensor *gathered(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, i
     nnl_tensor *source = nnl_tensor_is_contiguous(x) ? nnl_tensor_retain(x) : nnl_clone(ctx, x);
     nnl_tensor *out = source ? nnl_tensor_new(ctx, x->dtype, &index->shape) : NULL;
     if (out) {
-        size_t size = nnl_dtype_size(x->dtype);
-        const char *from = nnl_tensor_data(source);
-        char *to = nnl_tensor_data(out);
-        pointing p = pointing_start(index, dim, &x->shape);
-        for (int64_t i = 0, n = nnl_tensor_numel(index); i < n; i++, pointing_next(&p)) {
-            memcpy(to + (size_t)i * size, from + (size_t)pointing_target(&p, i) * size, size);
-        }
+        point(ctx, reading(x->dtype), false, index, dim, out, source);
         if (place_record(ctx, op, x, index, out, dim, &x->shape) != NNL_OK) {
             nnl_tensor_release(out);
             out = NULL;
@@ -296,35 +419,13 @@ static nnl_status ungather_backward(nnl_context *ctx, nnl_node *node, nnl_tensor
 
 static const nnl_op ungather_record = {.name = "scatter_add", .outputs = 1, .backward = ungather_backward};
 
-// Adds the elements of src (contiguous, the index's shape at least) to `out` at the places pointed to.
-static void add_elements(nnl_tensor *out, const nnl_tensor *src, const nnl_tensor *index, int dim,
-                         bool replace) {
-    size_t size = nnl_dtype_size(out->dtype);
-    char *to = nnl_tensor_data(out);
-    pointing p = pointing_start(index, dim, &out->shape), q = pointing_start(index, -1, &src->shape);
-    for (int64_t i = 0, n = nnl_tensor_numel(index); i < n; i++, pointing_next(&p), pointing_next(&q)) {
-        void *target = to + (size_t)pointing_target(&p, i) * size;
-        const void *value = (const char *)nnl_tensor_data(src) + (size_t)q.base * size;
-        if (replace) {
-            memcpy(target, value, size);
-        } else if (out->dtype == NNL_FLOAT32) {
-            *(float *)target += *(const float *)value;
-        } else {
-            nnl_number a = nnl_element_read(out->dtype, target), b = nnl_element_read(out->dtype, value);
-            bool whole = a.is_int && b.is_int;
-            int64_t sum = (int64_t)((uint64_t)a.i + (uint64_t)b.i);
-            nnl_element_write(out->dtype, target, whole ? nnl_number_int(sum) : nnl_number_float(a.d + b.d));
-        }
-    }
-}
-
 nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index,
                          const nnl_shape *shape) {
     nnl_tensor *source = nnl_tensor_is_contiguous(x) ? nnl_tensor_retain(x) : nnl_clone(ctx, x);
     nnl_tensor *out = source ? nnl_tensor_new(ctx, x->dtype, shape) : NULL;
     if (out) {
         nnl_apply_fill(out, nnl_number_int(0));
-        add_elements(out, source, index, dim, false);
+        point(ctx, adding[x->dtype], true, index, dim, source, out);
         if (place_record(ctx, &ungather_record, x, index, out, dim, shape) != NNL_OK) {
             nnl_tensor_release(out);
             out = NULL;
@@ -367,7 +468,8 @@ static nnl_status scatter_into(nnl_context *ctx, nnl_call *call, nnl_tensor *ind
     nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!out) return ctx->status;
     nnl_apply_copy(out, x);
-    add_elements(out, src, index, dim, call->op->variant == 0);
+    row_fn *run = call->op->variant == 0 ? writing(x->dtype) : adding[x->dtype];
+    point(ctx, run, true, index, dim, src, out);
     call->out[0] = out;
     place_state state = {.dim = dim, .shape = src->shape};
     nnl_tensor *given = call->arg[3].is_number ? NULL : call->arg[3].tensor;
@@ -415,7 +517,7 @@ static nnl_status scatter_backward(nnl_context *ctx, nnl_node *node, nnl_tensor 
         dx[0] = zero ? nnl_clone(ctx, dout[0]) : NULL;
         if (dx[0]) {
             nnl_apply_fill(zero, nnl_number_int(0));
-            add_elements(dx[0], zero, index, s->dim, true);
+            point(ctx, writing(zero->dtype), true, index, s->dim, zero, dx[0]);
         }
         nnl_tensor_release(zero);
         if (!dx[0]) return ctx->status;
@@ -551,14 +653,14 @@ const nnl_op nnl_gather_records[] = {
      .doc = "a copy with out[index[i][j]][j] = src[i][j] along dimension 1, and likewise along others",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,
      .outputs = 1,
-     .params = {TENSOR("input"), DIM, TENSOR("index"), {"src", NNL_ARG_OPERAND, false, 0, NULL}},
+     .params = {TENSOR("input"), DIM, TENSOR("index"), {"src", NNL_ARG_VALUE, false, 0, NULL}},
      .forward = scatter_forward,
      .backward = scatter_backward},
     {.name = "scatter_add",
      .doc = "as scatter, but what is there is added to",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,
      .outputs = 1,
-     .params = {TENSOR("input"), DIM, TENSOR("index"), {"src", NNL_ARG_OPERAND, false, 0, NULL}},
+     .params = {TENSOR("input"), DIM, TENSOR("index"), {"src", NNL_ARG_VALUE, false, 0, NULL}},
      .forward = scatter_forward,
      .backward = scatter_backward,
      .variant = 1},

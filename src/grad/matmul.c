@@ -2,6 +2,7 @@
 #include "grad/records.h"
 #include "kernel/gemm.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct mm_state {
@@ -74,10 +75,10 @@ static int64_t columns_of(const nnl_tensor *t, bool transposed) {
     return t->shape.size[t->shape.ndim - (transposed ? 2 : 1)];
 }
 
-// Types that OpenBLAS lacks go through one that it has: 16-bit floats through float32, integers through
-// float64.
+// Types without a product of their own go through a wider one: 16-bit floats through float32, integers, which
+// wrap around, through int64.
 static nnl_dtype product_dtype(nnl_dtype dtype) {
-    if (nnl_dtype_get(dtype)->compute == NNL_IN_INT) return NNL_FLOAT64;
+    if (nnl_dtype_get(dtype)->compute == NNL_IN_INT) return NNL_INT64;
     return dtype == NNL_FLOAT64 ? NNL_FLOAT64 : NNL_FLOAT32;
 }
 
@@ -269,11 +270,33 @@ static nnl_status outer_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
+// In the dtype of x, as an integer times a number of Lua's would not be.
+static nnl_tensor *scaled_by(nnl_context *ctx, nnl_tensor *x, double number) {
+    if (number == 1) return nnl_tensor_retain(x);
+    if (nnl_dtype_is_float(x->dtype)) return nnl_mul_number(ctx, x, number);
+    nnl_tensor *scale = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
+    if (scale) nnl_apply_fill(scale, nnl_number_float(number));
+    nnl_tensor *out = scale ? nnl_mul(ctx, x, scale) : NULL;
+    nnl_tensor_release(scale);
+    return out;
+}
+
+static nnl_status check_scale(nnl_context *ctx, const nnl_call *call, int arg) {
+    const nnl_tensor *x = call->arg[1].tensor;
+    double number = call->arg[arg].number.d;
+    if (nnl_dtype_is_float(x->dtype) || number == floor(number)) return NNL_OK;
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT, "addmm: expected a whole number as %s for tensors of %s, got %g",
+                    call->op->params[arg].name, nnl_dtype_get(x->dtype)->name, number);
+}
+
 // beta * input + alpha * a b
 static nnl_status addmm_forward(nnl_context *ctx, nnl_call *call) {
+    for (int arg = 3; arg <= 4; arg++) {
+        if (check_scale(ctx, call, arg) != NNL_OK) return ctx->status;
+    }
     nnl_tensor *product = nnl_matmul(ctx, call->arg[1].tensor, call->arg[2].tensor);
-    nnl_tensor *scaled = product ? nnl_mul_number(ctx, product, call->arg[4].number.d) : NULL;
-    nnl_tensor *input = scaled ? nnl_mul_number(ctx, call->arg[0].tensor, call->arg[3].number.d) : NULL;
+    nnl_tensor *scaled = product ? scaled_by(ctx, product, call->arg[4].number.d) : NULL;
+    nnl_tensor *input = scaled ? scaled_by(ctx, call->arg[0].tensor, call->arg[3].number.d) : NULL;
     call->out[0] = input ? nnl_add(ctx, input, scaled) : NULL;
     nnl_tensor_release(product);
     nnl_tensor_release(scaled);

@@ -73,6 +73,17 @@ static nnl_tensor *power_norm(nnl_context *ctx, nnl_tensor *x, double p, const n
     return out;
 }
 
+// How many are not 0, as the limit of p = 0. Without a derivative.
+static nnl_tensor *zero_norm(nnl_context *ctx, nnl_tensor *x, const nnl_shape *dims, bool keepdim) {
+    nnl_tensor *sign = nnl_tensor_new(ctx, NNL_BOOL, &x->shape);
+    if (sign) nnl_apply_copy(sign, x);
+    nnl_tensor *ones = sign ? nnl_to(ctx, sign, x->dtype) : NULL;
+    nnl_tensor *out = ones ? nnl_sum(ctx, ones, dims->ndim, dims->size, keepdim) : NULL;
+    nnl_tensor_release(sign);
+    nnl_tensor_release(ones);
+    return out;
+}
+
 static nnl_status norm_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx);
 
 static const nnl_op norm_record = {.name = "norm", .outputs = 1, .backward = norm_backward};
@@ -136,7 +147,11 @@ static nnl_status norm_forward(nnl_context *ctx, nnl_call *call) {
     if (status == NNL_OK) status = listed_dims(ctx, call, 2, &dims, &count);
     if (status == NNL_OK) status = nnl_call_dims(ctx, call, 2, x, dropped);
     if (status != NNL_OK) return status;
-    if (p == 2) {
+    if (count == 0) { // 0, whatever p is
+        call->out[0] = nnl_sum(ctx, x, dims.ndim, dims.size, call->arg[3].flag);
+    } else if (p == 0) {
+        call->out[0] = zero_norm(ctx, x, &dims, call->arg[3].flag);
+    } else if (p == 2) {
         call->out[0] = two_norm(ctx, x, dropped, call->arg[3].flag);
     } else if (isinf(p)) {
         call->out[0] = largest_size(ctx, call, p > 0);
@@ -168,7 +183,9 @@ const nnl_op nnl_moment_records[] = {
      .forward = var_forward,
      .variant = 1},
     {.name = "norm",
-     .doc = "(sum |x|^p)^(1/p) over dimensions, or of all; p = 2 by default, infinity for the largest",
+     .doc = "(sum |x|^p)^(1/p) over dimensions, or of all; p = 2 by default, infinity for the largest, 0 for "
+            "how "
+            "many are not 0",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,
      .params = {X, {"p", NNL_ARG_NUMBER, true, 2, NULL}, DIMS, FLAG("keepdim", 0)},

@@ -5,11 +5,7 @@
 #include "tensor/apply.h"
 
 void nnl_call_init(nnl_call *call, const nnl_op *op) {
-    call->op = op;
-    call->into = NULL;
-    call->lists_used = 0;
-    call->results = (nnl_tensor_list){NULL, 0};
-    for (int k = 0; k < NNL_MAX_OUTPUTS; k++) call->out[k] = NULL;
+    nnl_call_start(call, op);
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg *arg = &call->arg[i];
         *arg = (nnl_arg){.given = false};
@@ -75,7 +71,8 @@ static nnl_status run_plain(nnl_context *ctx, nnl_call *call) {
 static bool any_grad_wanted(const nnl_context *ctx, const nnl_call *call) {
     for (int i = 0; i < NNL_MAX_ARGS && call->op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg_kind kind = call->op->params[i].kind;
-        bool tensor = kind == NNL_ARG_TENSOR || (kind == NNL_ARG_OPERAND && !call->arg[i].is_number);
+        bool either = kind == NNL_ARG_OPERAND || kind == NNL_ARG_VALUE;
+        bool tensor = kind == NNL_ARG_TENSOR || (either && !call->arg[i].is_number);
         if (tensor && nnl_grad_wanted(ctx, &call->arg[i].tensor, 1)) return true;
     }
     return false;

@@ -15,6 +15,7 @@ typedef enum nnl_arg_kind {
     NNL_ARG_END,
     NNL_ARG_TENSOR,
     NNL_ARG_OPERAND, // a tensor or a number
+    NNL_ARG_VALUE,   // a tensor, a number or a boolean
     NNL_ARG_NUMBER,
     NNL_ARG_INT,
     NNL_ARG_INTS, // an integer, or a list or int tensor of any length
@@ -25,7 +26,8 @@ typedef enum nnl_arg_kind {
     NNL_ARG_SHAPE,   // sizes: a list, or numbers up to the end of the arguments
     NNL_ARG_DTYPE,
     NNL_ARG_CHOICE,  // one of the words in `choices`; its position here
-    NNL_ARG_TENSORS, // a list
+    NNL_ARG_TENSORS, // a list, or, in the last place, all further arguments
+    NNL_ARG_TEXT,
 } nnl_arg_kind;
 
 typedef struct nnl_param {
@@ -48,7 +50,7 @@ typedef struct nnl_int_list {
 
 typedef struct nnl_arg {
     bool given;     // false: left out, and the value is the fallback
-    bool is_number; // for NNL_ARG_OPERAND and NNL_ARG_INTS: one number, without a list
+    bool is_number; // for NNL_ARG_OPERAND, NNL_ARG_VALUE and NNL_ARG_INTS: one number, without a list
     union {
         nnl_tensor *tensor; // borrowed
         nnl_number number;
@@ -57,6 +59,7 @@ typedef struct nnl_arg {
         nnl_shape *list; // dims or sizes: one of the call's lists
         nnl_tensor_list tensors;
         nnl_int_list ints; // of at least one where it is one number; `items` is borrowed
+        const char *text;  // borrowed
     };
 } nnl_arg;
 
@@ -101,6 +104,15 @@ struct nnl_op {
     int variant;                                       // which kernel, for records that share their functions
 };
 
+// A call without arguments yet: the caller gives every one of them.
+static inline void nnl_call_start(nnl_call *call, const nnl_op *op) {
+    call->op = op;
+    call->into = NULL;
+    call->lists_used = 0;
+    call->results = (nnl_tensor_list){NULL, 0};
+    for (int k = 0; k < NNL_MAX_OUTPUTS; k++) call->out[k] = NULL;
+}
+
 // A call with every argument at its fallback.
 void nnl_call_init(nnl_call *call, const nnl_op *op);
 
@@ -111,8 +123,8 @@ nnl_shape *nnl_call_list(nnl_call *call, int arg);
 // operation's.
 nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call);
 
-// Room for the results of an operation that gives a list, all NULL; forward fills it. An error where there is no
-// memory.
+// Room for the results of an operation that gives a list, all NULL; forward fills it. An error where there is
+// no memory.
 nnl_status nnl_call_results(nnl_context *ctx, nnl_call *call, size_t count);
 
 // Gives up such results; those that were taken out are NULL.

@@ -82,6 +82,9 @@ nnl_tensor *nnl_matmul(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b);
 // Matrices, or batches of equal batch shape, either transposed on the way.
 nnl_tensor *nnl_mm(nnl_context *ctx, nnl_tensor *a, bool transpose_a, nnl_tensor *b, bool transpose_b);
 
+// einsum.c: "ij,jk->ik" and the like
+nnl_tensor *nnl_einsum(nnl_context *ctx, const char *equation, size_t count, nnl_tensor *const *operands);
+
 // softmax.c
 nnl_tensor *nnl_softmax(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_log_softmax(nnl_context *ctx, nnl_tensor *x, int dim);

@@ -14,12 +14,18 @@ nnl_status nnl_call_output(nnl_context *ctx, nnl_call *call, nnl_dtype dtype, co
 // 1].
 nnl_status nnl_call_dims(nnl_context *ctx, const nnl_call *call, int arg, const nnl_tensor *x, bool *dropped);
 
+// The dtype in which two operands, tensors or numbers, meet: PyTorch's promotion.
+nnl_dtype nnl_operands_dtype(const nnl_arg *a, const nnl_arg *b);
+
 // The dtype that arithmetic on an integer tensor has when the result is a fraction; a float stays what it is.
 nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 
 // The plain reduction over the dropped dimensions, not recorded; the result has this dtype. Returns new.
 nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
                         bool keepdim, nnl_dtype dtype);
+
+// Whether an element is 0.
+nnl_status nnl_has_zero(nnl_context *ctx, const nnl_tensor *x, bool *found);
 
 // Whether all of a contiguous int64 tensor's elements are positions, 1 to size.
 nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size);
@@ -50,7 +56,8 @@ nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tens
     GROUP(loss)                                                                                              \
     GROUP(cross_entropy)                                                                                     \
     GROUP(distance)                                                                                          \
-    GROUP(ctc)
+    GROUP(ctc)                                                                                               \
+    GROUP(einsum)
 
 #define NNL_DECLARE_GROUP(name) extern const nnl_op nnl_##name##_records[];
 NNL_OP_GROUPS(NNL_DECLARE_GROUP)

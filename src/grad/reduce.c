@@ -64,6 +64,16 @@ nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *
     return converted;
 }
 
+nnl_status nnl_has_zero(nnl_context *ctx, const nnl_tensor *x, bool *found) {
+    bool all[NNL_MAX_DIMS] = {false};
+    for (int d = 0; d < x->shape.ndim; d++) all[d] = true;
+    nnl_tensor *count = nnl_reduced(ctx, NNL_REDUCE_COUNT_NONZERO, x, all, false, working_dtype(x->dtype));
+    if (!count) return ctx->status;
+    *found = nnl_element_read(count->dtype, nnl_tensor_data(count)).d < (double)nnl_tensor_numel(x);
+    nnl_tensor_release(count);
+    return NNL_OK;
+}
+
 static double count_of(const nnl_tensor *x, const bool *dropped) {
     double count = 1;
     for (int d = 0; d < x->shape.ndim; d++) count *= dropped[d] ? (double)x->shape.size[d] : 1;
@@ -152,17 +162,6 @@ static nnl_status prod_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? record_reduction(ctx, call, x, dropped, true) : ctx->status;
 }
 
-static bool is_zero(nnl_context *ctx, nnl_tensor *x, bool *failed) {
-    bool all[NNL_MAX_DIMS] = {false};
-    for (int d = 0; d < x->shape.ndim; d++) all[d] = true;
-    nnl_tensor *count = nnl_reduced(ctx, NNL_REDUCE_COUNT_NONZERO, x, all, false, working_dtype(x->dtype));
-    *failed = count == NULL;
-    bool zero =
-        count && nnl_element_read(count->dtype, nnl_tensor_data(count)).d < (double)nnl_tensor_numel(x);
-    nnl_tensor_release(count);
-    return zero;
-}
-
 // With zeros about, the product of the others cannot come from a division: the factors equal to 0 are
 // replaced by 1, and only where there is one zero has that one a derivative.
 static nnl_tensor *product_of_others(nnl_context *ctx, nnl_tensor *x, const reduce_state *state) {
@@ -188,8 +187,8 @@ static nnl_tensor *product_of_others(nnl_context *ctx, nnl_tensor *x, const redu
 static nnl_status prod_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
     const reduce_state *state = node->state;
     nnl_tensor *x = nnl_node_saved(node, 0), *y = nnl_node_saved(node, 1);
-    bool failed, zeros = is_zero(ctx, x, &failed);
-    if (failed) return ctx->status;
+    bool zeros;
+    if (nnl_has_zero(ctx, x, &zeros) != NNL_OK) return ctx->status;
     nnl_tensor *wide_y = zeros ? NULL : spread(ctx, y, state);
     nnl_tensor *slope = zeros ? product_of_others(ctx, x, state) : wide_y ? nnl_div(ctx, wide_y, x) : NULL;
     nnl_tensor *wide = slope ? spread(ctx, dout[0], state) : NULL;

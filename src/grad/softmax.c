@@ -113,16 +113,29 @@ static nnl_tensor *rows_backward(nnl_context *ctx, nnl_tensor *dout, nnl_tensor 
 
 // ---- softmax and log_softmax (variant 1)
 
-static nnl_status softmax_dtype(nnl_context *ctx, const char *who, const nnl_tensor *x) {
-    if (x->dtype == NNL_FLOAT32 || x->dtype == NNL_FLOAT64) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_DTYPE, "%s: expected float32 or float64, got %s", who,
+static bool has_rows(const nnl_tensor *x) { return x->dtype == NNL_FLOAT32 || x->dtype == NNL_FLOAT64; }
+
+// Dtypes that have no row kernels, by way of float32.
+static nnl_status through_float32(nnl_context *ctx, nnl_call *call, nnl_dtype result) {
+    nnl_call inner = *call;
+    nnl_tensor *x = nnl_to(ctx, call->arg[0].tensor, NNL_FLOAT32);
+    inner.arg[0].tensor = x;
+    nnl_tensor *out = x ? nnl_call_result(ctx, &inner) : NULL;
+    call->out[0] = out ? nnl_to(ctx, out, result) : NULL;
+    nnl_tensor_release(x);
+    nnl_tensor_release(out);
+    return call->out[0] ? NNL_OK : ctx->status;
+}
+
+static nnl_status not_float(nnl_context *ctx, const char *who, const nnl_tensor *x) {
+    return nnl_fail(ctx, NNL_ERR_DTYPE, "%s: expected a floating-point tensor, got %s", who,
                     nnl_dtype_get(x->dtype)->name);
 }
 
 static nnl_status softmax_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
-    nnl_status status = softmax_dtype(ctx, call->op->name, x);
-    if (status != NNL_OK) return status;
+    if (!nnl_dtype_is_float(x->dtype)) return not_float(ctx, call->op->name, x);
+    if (!has_rows(x)) return through_float32(ctx, call, x->dtype);
     row_state state = {.dim = (int)call->arg[1].i};
     const nnl_row_kernels *kernels = ctx->kernels->rows;
     call->out[0] =
@@ -244,8 +257,8 @@ static nnl_tensor *lse_run(nnl_context *ctx, nnl_tensor *x, const bool *dropped,
 static nnl_status logsumexp_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
     bool dropped[NNL_MAX_DIMS];
-    nnl_status status = softmax_dtype(ctx, "logsumexp", x);
-    if (status == NNL_OK) status = nnl_call_dims(ctx, call, 1, x, dropped);
+    if (!has_rows(x)) return through_float32(ctx, call, nnl_float_dtype(x->dtype));
+    nnl_status status = nnl_call_dims(ctx, call, 1, x, dropped);
     if (status != NNL_OK) return status;
     call->out[0] = lse_run(ctx, x, dropped, call->arg[2].flag);
     if (!call->out[0]) return ctx->status;

@@ -100,8 +100,17 @@ static bool small_product(const product *p, size_t m, size_t n, const char *a, c
     return true;
 }
 
+static void whole_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    p->kernels->product->whole(m, n, p->k, (int64_t *)(void *)c, p->ldc, (const int64_t *)(const void *)a,
+                               p->a.transposed ? 1 : p->a.ld, p->a.transposed ? p->a.ld : 1,
+                               (const int64_t *)(const void *)b, p->b.transposed ? 1 : p->b.ld,
+                               p->b.transposed ? p->b.ld : 1);
+}
+
 static void run_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
-    if (p->k == 0) {
+    if (p->type == NNL_IN_INT) {
+        whole_piece(p, m, n, a, b, c);
+    } else if (p->k == 0) {
         clear(p, m, n, c);
     } else if (small_product(p, m, n, a, b, c)) {
         return;

@@ -15,8 +15,8 @@ typedef struct nnl_matrix {
     bool transposed; // the product uses the transpose of what is in memory
 } nnl_matrix;
 
-// c (m, n) = alpha * a (m, k) b (k, n) + beta * c, in float or double. beta = 0 never reads c. Sizes may be
-// 0.
+// c (m, n) = alpha * a (m, k) b (k, n) + beta * c, in float or double; in int64_t with alpha 1 and beta 0
+// alone. beta = 0 never reads c. Sizes may be 0.
 void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k,
               double alpha, nnl_matrix a, nnl_matrix b, double beta, void *c, size_t ldc);
 

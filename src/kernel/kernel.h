@@ -104,8 +104,8 @@ typedef void nnl_row_fn(size_t n, void *y, const void *x);
 typedef void nnl_row_grad_fn(size_t n, void *dx, const void *dout, const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
-// h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What lies
-// outside of h counts as 0. h may be b itself.
+// h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What
+// lies outside of h counts as 0. h may be b itself.
 typedef void nnl_recur_fn(size_t n, void *h, const void *a, const void *b);
 
 // Sum over i of w_i * f(x_i, t_i), pairwise; each value by itself; dx = dout_i * df/dx, with dout one number
@@ -217,7 +217,7 @@ typedef struct nnl_adaptive_kernels {
     nnl_adaptive_fn *lion[NNL_COMPUTE_COUNT];
 } nnl_adaptive_kernels;
 
-// Small products in float: see gemm.c for the sizes that they are for.
+// Small products in float (see gemm.c for the sizes that they are for), and products of integers.
 typedef struct nnl_product_kernels {
     // out[j] = sum_i x[i] * w[j][i] for the n rows of w, each k long, ld apart
     void (*dot_rows)(size_t n, size_t k, float *out, const float *x, const float *w, size_t ld);
@@ -225,6 +225,9 @@ typedef struct nnl_product_kernels {
     void (*add_rows)(size_t k, size_t n, float *y, const float *x, size_t step, const float *b, size_t ld);
     // c[i][j] = x[i * step] * y[j]
     void (*outer)(size_t m, size_t n, float *c, size_t ldc, const float *x, size_t step, const float *y);
+    // c (m, n) = a (m, k) b (k, n), wrapped around; elements of a and b lie row and step apart
+    void (*whole)(size_t m, size_t n, size_t k, int64_t *c, size_t ldc, const int64_t *a, size_t row_a,
+                  size_t step_a, const int64_t *b, size_t row_b, size_t step_b);
 } nnl_product_kernels;
 
 // All kernels of one instruction set. Each group is a constant named after its file and instruction set:

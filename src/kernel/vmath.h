@@ -103,12 +103,37 @@ NNL_INLINE float f32_remainder(float a, float b) {
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
+// The quotient rounded down, exact where a / b is not (1 // 0.1 is 9): what fmod leaves is taken away first.
+NNL_INLINE double f64_floor_divide(double a, double b) {
+    double r = fmod(a, b), whole = rint((a - r) / b);
+    double q = r != 0 && (r < 0) != (b < 0) ? whole - 1 : whole;
+    return b == 0 ? a / b : q != 0 ? q : copysign(0, a / b);
+}
+
+NNL_INLINE float f32_floor_divide(float a, float b) {
+    float r = fmodf(a, b), whole = rintf((a - r) / b);
+    float q = r != 0 && (r < 0) != (b < 0) ? whole - 1 : whole;
+    return b == 0 ? a / b : q != 0 ? q : copysignf(0, a / b);
+}
+
 NNL_INLINE float f32_max(float a, float b) { return a > b || a != a ? a : b; }
 NNL_INLINE float f32_min(float a, float b) { return a < b || a != a ? a : b; }
-NNL_INLINE float f32_sign(float x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
+// 0 for NaN
+NNL_INLINE float f32_sign(float x) { return (float)((x > 0) - (x < 0)); }
 NNL_INLINE double f64_max(double a, double b) { return a > b || a != a ? a : b; }
 NNL_INLINE double f64_min(double a, double b) { return a < b || a != a ? a : b; }
-NNL_INLINE double f64_sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
+NNL_INLINE double f64_sign(double x) { return (double)((x > 0) - (x < 0)); }
+
+// The upper limit counts where they cross; NaN stays.
+NNL_INLINE float f32_clamp(float x, float low, float high) {
+    float raised = x < low ? low : x;
+    return raised > high ? high : raised;
+}
+
+NNL_INLINE double f64_clamp(double x, double low, double high) {
+    double raised = x < low ? low : x;
+    return raised > high ? high : raised;
+}
 
 NNL_INLINE float f32_clamped_log(float x) { return f32_at_least(f32_log(x), -100); }
 NNL_INLINE double f64_clamped_log(double x) {
@@ -156,6 +181,8 @@ NNL_INLINE double f64_clamped_log(double x) {
 #define v_max(a, b) NNL_V(a, f32_max, f64_max)(a, b)
 #define v_min(a, b) NNL_V(a, f32_min, f64_min)(a, b)
 #define v_pow(a, b) NNL_V(a, powf, pow)(a, b)
+#define v_clamp(x, low, high) NNL_V(x, f32_clamp, f64_clamp)(x, low, high)
+#define v_floor_divide(a, b) NNL_V(a, f32_floor_divide, f64_floor_divide)(a, b)
 #define v_remainder(a, b) NNL_V(a, f32_remainder, f64_remainder)(a, b)
 #define v_atan2(a, b) NNL_V(a, atan2f, atan2)(a, b)
 

@@ -248,12 +248,11 @@ void nnl_apply_where(nnl_tensor *out, const nnl_tensor *condition, const nnl_ten
     nnl_loop_run(&loop, out->ctx->pool, where_row, out);
 }
 
-// A conversion runs in the source's compute type, except that integers hold what goes to integers, and what
-// goes to a wider float is loaded as that.
+// A conversion runs in the source's compute type, except that what goes to a wider float is loaded as that.
 static nnl_compute conversion_type(nnl_dtype from, nnl_dtype to) {
     const nnl_dtype_info *source = nnl_dtype_get(from), *target = nnl_dtype_get(to);
     if (target->kind == NNL_KIND_FLOAT && source->compute != NNL_IN_DOUBLE) return target->compute;
-    return target->kind == NNL_KIND_INT ? NNL_IN_INT : source->compute;
+    return source->compute;
 }
 
 typedef struct conversion {

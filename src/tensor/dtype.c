@@ -36,13 +36,20 @@ nnl_dtype nnl_dtype_promote(nnl_dtype a, nnl_dtype b) {
 
 nnl_number nnl_number_int(int64_t i) { return (nnl_number){.is_int = true, .i = i, .d = (double)i}; }
 
-// The nearest integer towards zero; the ends of the range for what lies beyond, 0 for NaN.
-static int64_t to_int64(double d) {
-    if (isnan(d)) return 0;
-    if (d >= 9223372036854775808.0) return INT64_MAX;
-    if (d < -9223372036854775808.0) return INT64_MIN;
-    return (int64_t)d;
+nnl_number nnl_number_bool(bool truth) {
+    return (nnl_number){.is_int = true, .is_bool = true, .i = truth, .d = truth};
 }
+
+nnl_dtype nnl_number_dtype(nnl_number number) {
+    return number.is_bool ? NNL_BOOL : number.is_int ? NNL_INT64 : NNL_FLOAT32;
+}
+
+// Towards zero; the smallest integer for what lies beyond the range, and for NaN.
+static int64_t to_int64(double d) {
+    return d >= -9223372036854775808.0 && d < 9223372036854775808.0 ? (int64_t)d : INT64_MIN;
+}
+
+static int32_t to_int32(double d) { return d > -2147483649.0 && d < 2147483648.0 ? (int32_t)d : INT32_MIN; }
 
 nnl_number nnl_number_float(double d) { return (nnl_number){.is_int = false, .i = to_int64(d), .d = d}; }
 
@@ -84,6 +91,7 @@ static uint16_t to_float16(float f) {
 
 void nnl_element_write(nnl_dtype dtype, void *memory, nnl_number value) {
     int64_t whole = value.is_int ? value.i : to_int64(value.d);
+    int32_t narrow = value.is_int ? (int32_t)(uint32_t)whole : to_int32(value.d);
     switch (dtype) {
     case NNL_FLOAT32:
         *(float *)memory = (float)value.d;
@@ -95,10 +103,10 @@ void nnl_element_write(nnl_dtype dtype, void *memory, nnl_number value) {
         *(int64_t *)memory = whole;
         break;
     case NNL_INT32:
-        *(int32_t *)memory = (int32_t)(uint32_t)whole;
+        *(int32_t *)memory = narrow;
         break;
     case NNL_UINT8:
-        *(uint8_t *)memory = (uint8_t)whole;
+        *(uint8_t *)memory = (uint8_t)narrow;
         break;
     case NNL_BOOL:
         *(uint8_t *)memory = value.d != 0;

@@ -32,19 +32,23 @@ bool nnl_dtype_named(const char *name, nnl_dtype *dtype);
 // The type of the result of an operation on two tensors of these types, as in PyTorch.
 nnl_dtype nnl_dtype_promote(nnl_dtype a, nnl_dtype b);
 
-// A number from outside: a Lua integer or float.
+// A number from outside: a Lua integer, float or boolean.
 typedef struct nnl_number {
     bool is_int;
+    bool is_bool; // then is_int too
     int64_t i;
     double d; // always set, also for integers
 } nnl_number;
 
 nnl_number nnl_number_int(int64_t i);
+nnl_number nnl_number_bool(bool truth);
 nnl_number nnl_number_float(double d);
 
 // Whether a number can be an element as it is, but for rounding: integer types have no NaN and an end. uint8
 // also takes -255 to -1, which count from 256 down, as in PyTorch.
 bool nnl_dtype_holds(nnl_dtype dtype, nnl_number value);
+// The dtype that a number counts as among tensors.
+nnl_dtype nnl_number_dtype(nnl_number number);
 
 // One element in memory, written and read.
 void nnl_element_write(nnl_dtype dtype, void *memory, nnl_number value);

@@ -164,7 +164,8 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     nnl_arg *arg = &call->arg[i];
     switch (p->kind) {
     case NNL_ARG_TENSOR:
-    case NNL_ARG_OPERAND: {
+    case NNL_ARG_OPERAND:
+    case NNL_ARG_VALUE: {
         bool constant = is_data(t->op, p) || is_special(t->op, p);
         arg->tensor = constant ? t->other[(*constants)++] : inputs[(*used)++];
         arg->given = arg->tensor != NULL;
@@ -187,6 +188,9 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
         break;
     case NNL_ARG_DIMS:
         if (!p->optional) *nnl_call_list(call, i) = (nnl_shape){.ndim = 2, .size = {1, 0}};
+        break;
+    case NNL_ARG_TEXT:
+        arg->text = "ij,jk->ki"; // einsum's equation
         break;
     case NNL_ARG_DTYPE:
         arg->i = NNL_FLOAT64;
@@ -263,7 +267,7 @@ static void check_op(nnl_context *ctx, const nnl_op *op, layout how) {
     const nnl_backward_options options = {false, false};
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg_kind kind = op->params[i].kind;
-        bool tensor = kind == NNL_ARG_TENSOR || kind == NNL_ARG_OPERAND;
+        bool tensor = kind == NNL_ARG_TENSOR || kind == NNL_ARG_OPERAND || kind == NNL_ARG_VALUE;
         if (tensor && !argument_tensor(&t, &op->params[i]) && !is_special(op, &op->params[i])) operand(&t);
         if (kind == NNL_ARG_TENSORS) operand(&t), operand(&t);
     }
@@ -286,7 +290,8 @@ static bool is_checked(const nnl_op *op, layout how) {
         if (strcmp(op->name, casts[i]) == 0) return false;
     }
     bool refused = strcmp(op->name, "view") == 0 && how != CONTIGUOUS;
-    return (op->flags & (NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL)) && op->outputs != 0 && !refused;
+    return (op->flags & (NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL)) && op->outputs != 0 &&
+           !refused;
 }
 
 int main(void) {

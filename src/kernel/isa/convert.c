@@ -19,11 +19,15 @@ typedef struct truth {
 
 // ---- one element: from memory to float, double and int64_t, and back
 
-// Towards zero, the ends of the range for what lies beyond it, 0 for NaN.
+// Towards zero. What lies beyond the range, and NaN, becomes the smallest integer, as x86 processors have it,
+// and PyTorch on them.
 NNL_INLINE int64_t double_to_int(double x) {
-    double inside = x < -9223372036854775808.0 ? -9223372036854775808.0 : x;
-    int64_t value = inside >= 9223372036854775808.0 || inside != inside ? INT64_MAX : (int64_t)inside;
-    return x != x ? 0 : value;
+    return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? (int64_t)x : INT64_MIN;
+}
+
+// Integers of 32 bits and fewer: the low bits of one of 32.
+NNL_INLINE int32_t double_to_int32(double x) {
+    return x > -2147483649.0 && x < 2147483648.0 ? (int32_t)x : INT32_MIN;
 }
 
 NNL_INLINE uint32_t float_bits(float x) {
@@ -106,8 +110,8 @@ NNL_INLINE int64_t load_int_float16(float16 x) { return double_to_int((double)fl
 NNL_INLINE float store_float_float32(float x) { return x; }
 NNL_INLINE double store_float_float64(float x) { return (double)x; }
 NNL_INLINE int64_t store_float_int64(float x) { return double_to_int((double)x); }
-NNL_INLINE int32_t store_float_int32(float x) { return (int32_t)double_to_int((double)x); }
-NNL_INLINE uint8_t store_float_uint8(float x) { return (uint8_t)double_to_int((double)x); }
+NNL_INLINE int32_t store_float_int32(float x) { return double_to_int32((double)x); }
+NNL_INLINE uint8_t store_float_uint8(float x) { return (uint8_t)double_to_int32((double)x); }
 NNL_INLINE truth store_float_bool(float x) { return (truth){x != 0}; }
 NNL_INLINE bfloat16 store_float_bfloat16(float x) { return float_to_bfloat16(x); }
 NNL_INLINE float16 store_float_float16(float x) { return float_to_float16(x); }
@@ -115,8 +119,8 @@ NNL_INLINE float16 store_float_float16(float x) { return float_to_float16(x); }
 NNL_INLINE float store_double_float32(double x) { return (float)x; }
 NNL_INLINE double store_double_float64(double x) { return x; }
 NNL_INLINE int64_t store_double_int64(double x) { return double_to_int(x); }
-NNL_INLINE int32_t store_double_int32(double x) { return (int32_t)double_to_int(x); }
-NNL_INLINE uint8_t store_double_uint8(double x) { return (uint8_t)double_to_int(x); }
+NNL_INLINE int32_t store_double_int32(double x) { return double_to_int32(x); }
+NNL_INLINE uint8_t store_double_uint8(double x) { return (uint8_t)double_to_int32(x); }
 NNL_INLINE truth store_double_bool(double x) { return (truth){x != 0}; }
 NNL_INLINE bfloat16 store_double_bfloat16(double x) { return float_to_bfloat16(double_to_odd_float(x)); }
 NNL_INLINE float16 store_double_float16(double x) { return float_to_float16(double_to_odd_float(x)); }

@@ -90,5 +90,53 @@ static void outer(size_t m, size_t n, float *restrict c, size_t ldc, const float
     }
 }
 
+// ---- integers, as unsigned ones, which wrap around
+
+// Four rows of c at once, so that each row of b is loaded once for all.
+static void whole_rows(size_t n, size_t k, uint64_t *restrict c, size_t ldc, const uint64_t *a, size_t row_a,
+                       size_t step_a, const uint64_t *b, size_t row_b) {
+    uint64_t *c0 = c, *c1 = c + ldc, *c2 = c1 + ldc, *c3 = c2 + ldc;
+    for (size_t i = 0; i < k; i++, a += step_a, b += row_b) {
+        const uint64_t x0 = a[0], x1 = a[row_a], x2 = a[2 * row_a], x3 = a[3 * row_a];
+        NNL_INDEPENDENT
+        for (size_t j = 0; j < n; j++) {
+            c0[j] += x0 * b[j];
+            c1[j] += x1 * b[j];
+            c2[j] += x2 * b[j];
+            c3[j] += x3 * b[j];
+        }
+    }
+}
+
+static void whole_row(size_t n, size_t k, uint64_t *restrict c, const uint64_t *a, size_t step_a,
+                      const uint64_t *b, size_t row_b) {
+    for (size_t i = 0; i < k; i++, a += step_a, b += row_b) {
+        for (size_t j = 0; j < n; j++) c[j] += *a * b[j];
+    }
+}
+
+static uint64_t whole_dot(size_t k, const uint64_t *a, size_t step_a, const uint64_t *b, size_t row_b) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < k; i++) sum += a[i * step_a] * b[i * row_b];
+    return sum;
+}
+
+static void whole(size_t m, size_t n, size_t k, int64_t *out, size_t ldc, const int64_t *left, size_t row_a,
+                  size_t step_a, const int64_t *right, size_t row_b, size_t step_b) {
+    uint64_t *c = (uint64_t *)out;
+    const uint64_t *a = (const uint64_t *)left, *b = (const uint64_t *)right;
+    size_t i = 0;
+    if (step_b != 1) { // b lies by columns: dot products
+        for (; i < m; i++)
+            for (size_t j = 0; j < n; j++)
+                c[i * ldc + j] = whole_dot(k, a + i * row_a, step_a, b + j * step_b, row_b);
+        return;
+    }
+    for (; i < m; i++) memset(c + i * ldc, 0, n * sizeof *c);
+    for (i = 0; i + 4 <= m; i += 4)
+        whole_rows(n, k, c + i * ldc, ldc, a + i * row_a, row_a, step_a, b, row_b);
+    for (; i < m; i++) whole_row(n, k, c + i * ldc, a + i * row_a, step_a, b, row_b);
+}
+
 const nnl_product_kernels NNL_ISA_NAME(nnl_product) = {
-    .dot_rows = dot_rows, .add_rows = add_rows, .outer = outer};
+    .dot_rows = dot_rows, .add_rows = add_rows, .outer = outer, .whole = whole};
