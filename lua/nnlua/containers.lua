@@ -1,5 +1,7 @@
---- Modules made of modules: Sequential, ModuleList, ModuleDict, Residual, Lambda.
+--- Modules made of modules: Sequential, Parallel, Concat, ModuleList, ModuleDict, Residual, Lambda.
 
+local core = require "nnlua.core"
+local compat = require "nnlua.compat"
 local check = require "nnlua.check"
 local tree = require "nnlua.tree"
 local Module = require "nnlua.module".Module
@@ -119,6 +121,38 @@ containers.Sequential = Sequential
 function Sequential:forward(x)
   for i = 1, #self do x = self[i](x) end
   return x
+end
+
+--- nn.Parallel{a, b, ...}: every child gets the same input; gives the result of each, as several values.
+local Parallel = List:extend("Parallel")
+containers.Parallel = Parallel
+
+function Parallel:forward(...)
+  local results = {}
+  for i = 1, #self do results[i] = (self[i](...)) end
+  return compat.unpack(results, 1, #self)
+end
+
+--- nn.Concat({a, b, ...}, {dim = 2}): every child gets the same input; their results are joined along one dimension,
+-- the features or channels where nothing else is said. As the branches of Inception (Szegedy et al. 2015).
+local Concat = List:extend("Concat")
+containers.Concat = Concat
+
+function Concat:init(children, options)
+  if type(children) ~= "table" or tree.is_node(children) then
+    check.expect("nn.Concat", "argument 1", children, "a list of layers and modules")
+  end
+  if type(options) == "number" then options = { dim = options } end
+  local dim = check.options("nn.Concat", options, { dim = "number" }).dim or 2
+  if not compat.is_whole(dim) or dim == 0 then check.expect("nn.Concat", "option dim", dim, "a dimension") end
+  self.dim = dim
+  for _, child in ipairs(children) do add(self, "nn.Concat", child) end
+end
+
+function Concat:forward(...)
+  local results = {}
+  for i = 1, #self do results[i] = (self[i](...)) end
+  return core.cat(results, self.dim)
 end
 
 -- ---- the others

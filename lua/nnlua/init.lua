@@ -29,8 +29,8 @@ nn.Parameter = module.Parameter
 --- By name: the module that has it, and whether it is a field there or all of it.
 local parts = {
   Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
-  Lambda = "containers", save = "files", load = "files", load_bytes = "files",
-  Function = "autograd", gradcheck = "autograd",
+  Lambda = "containers", Parallel = "containers", Concat = "containers",
+  save = "files", load = "files", load_bytes = "files", Function = "autograd", gradcheck = "autograd",
 }
 local wholes = { data = "data", metrics = "metrics", optim = "optim", utils = "utils" }
 

@@ -124,6 +124,31 @@ function methods:requires_grad_(flag)
   return self
 end
 
+local function set_trained(self, who, pattern, flag)
+  if pattern ~= nil and type(pattern) ~= "string" then check.expect(who, "pattern", pattern, "a string") end
+  local count = 0
+  for name, tensor in self:named_parameters() do
+    if not pattern or name:find(pattern) then
+      tensor:requires_grad_(flag)
+      count = count + 1
+    end
+  end
+  if count == 0 then check.fail(who, ("no parameter has a name like %q"):format(pattern or "")) end
+  return self
+end
+
+--- Parameters whose name matches are not trained any more: model:freeze("^encoder%.").
+-- @param pattern string? a pattern of Lua's, found anywhere in the name of the state_dict; without it all
+-- @return the model; an error where no name matches
+function methods:freeze(pattern)
+  return set_trained(self, "freeze", pattern, false)
+end
+
+--- Parameters whose name matches are trained again.
+function methods:unfreeze(pattern)
+  return set_trained(self, "unfreeze", pattern, true)
+end
+
 local floats = { float32 = true, float64 = true, bfloat16 = true, float16 = true }
 
 local function convert_fields(node, dtype)

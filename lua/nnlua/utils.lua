@@ -70,6 +70,33 @@ function utils.clip_grad_value_(params, limit)
   end)
 end
 
+--- Scale down the rows that are longer than a limit: max-norm regularisation (Srivastava et al. 2014), after a step.
+-- @param params tensor|list each of at least two dimensions, such as the weights of layers
+-- @param limit number the most that the 2-norm of a row may be
+-- @param options table: dim (1), the dimension that counts the rows; the norm is over all others
+function utils.max_norm_(params, limit, options)
+  local who = "nn.utils.max_norm_"
+  if core.is_tensor(params) then params = { params } end
+  if type(params) ~= "table" then check.expect(who, "argument 1", params, "a tensor or a list of tensors") end
+  check_limit(who, limit)
+  local dim = check.options(who, options, { dim = "count" }).dim or 1
+  core.no_grad(function()
+    for i = 1, #params do
+      local weight = check.tensor(who, "parameter " .. i, params[i])
+      if weight.ndim < 2 or dim > weight.ndim then
+        check.fail(who, ("parameter %d: expected at least %d dimensions, got %s"):format(i, math.max(2, dim),
+          check.shape(weight.shape)))
+      end
+      local others = {}
+      for d = 1, weight.ndim do
+        if d ~= dim then others[#others + 1] = d end
+      end
+      local norm = weight:norm(2, others, true)
+      weight:mul_((norm:clamp(0, limit) + 1e-7) / (norm + 1e-7))
+    end
+  end)
+end
+
 --- All parameters as one vector, and back.
 function utils.parameters_to_vector(params)
   local parts = {}

@@ -137,9 +137,9 @@ nnl_tensor *nnl_tensor_from_lua(lua_State *L, nnl_bind *bind, int index, bool ha
     n.inferred = !has_dtype;
     n.dtype = has_dtype ? dtype : truth ? NNL_BOOL : NNL_FLOAT32;
     nnl_tensor **slot = nnl_push_slot(L, bind);
-    *slot = nnl_tensor_new(bind->ctx, n.dtype, &n.shape);
-    if (!*slot) nnl_raise(L, bind);
-    n.to = nnl_tensor_data(*slot);
+    nnl_tensor *t = *slot = nnl_tensor_new(bind->ctx, n.dtype, &n.shape);
+    if (!t) return nnl_raise(L, bind), NULL;
+    n.to = nnl_tensor_data(t);
     n.element = nnl_dtype_size(n.dtype);
     lua_pushvalue(L, index);
     if (n.shape.ndim == 0) {

@@ -126,6 +126,7 @@ static void fill_in(const subscripts *s, int ellipsis, labels *list) {
 
 static nnl_status sizes_differ(const equation *e, int label, size_t operand, int64_t size) {
     if (label >= LETTERS) {
+        // cppcheck-suppress arrayIndexOutOfBoundsCond ; a label is below LABELS
         return FAIL(e, NNL_ERR_SHAPE,
                     "dimension %d of '...' has size %lld in operand %zu and %lld in operand %zu",
                     label - LABELS, (long long)e->size[label], e->owner[label], (long long)size, operand);

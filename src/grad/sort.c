@@ -96,6 +96,7 @@ static void make_items(void *arg, size_t part) {
     uint64_t key[BLOCK];
     for (size_t at = part * PART_ELEMENTS, end = part_end(part, l->s->n); at < end; at += BLOCK) {
         size_t n = end - at < BLOCK ? end - at : BLOCK;
+        // cppcheck-suppress legacyUninitvar ; block_keys writes them
         uint64_t *keys = l->wide ? l->keys + at : key;
         block_keys(l, at, n, keys);
         for (size_t i = 0; i < n; i++) l->items[at + i] = keys[i] << 32 | (at + i);
