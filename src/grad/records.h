@@ -21,6 +21,9 @@ nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
                         bool keepdim, nnl_dtype dtype);
 
+// Positions as contiguous int64; an error where they are no integers. Returns new.
+nnl_tensor *nnl_positions_of(nnl_context *ctx, const char *who, nnl_tensor *index);
+
 // Whether all of a contiguous int64 tensor's elements are positions, 1 to size.
 nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size);
 
@@ -29,7 +32,7 @@ extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_recor
     nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
     nnl_linear_records[], nnl_extreme_records[], nnl_gather_records[], nnl_join_records[],
     nnl_moment_records[], nnl_sort_records[];
-extern const nnl_op nnl_split_records[], nnl_unfold_records[], nnl_diagonal_records[], nnl_rearrange_records[], nnl_repeat_records[],
+extern const nnl_op nnl_split_records[], nnl_indexed_records[], nnl_unfold_records[], nnl_diagonal_records[], nnl_rearrange_records[], nnl_repeat_records[],
     nnl_cumulative_records[];
 extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[];
 
