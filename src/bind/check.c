@@ -168,7 +168,8 @@ nnl_int_list nnl_check_integers(lua_State *L, const nnl_bind *bind, int arg) {
     const nnl_tensor *t = nnl_to_tensor(L, bind, arg);
     if (t) return tensor_integers(L, bind, arg, t);
     bool number = lua_type(L, arg) == LUA_TNUMBER;
-    if (!number && lua_type(L, arg) != LUA_TTABLE) nnl_type_error(L, bind, arg, "integer or list of integers");
+    if (!number && lua_type(L, arg) != LUA_TTABLE)
+        nnl_type_error(L, bind, arg, "integer or list of integers");
     nnl_int_list list = new_integers(L, number ? 1 : (size_t)lua_rawlen(L, arg));
     for (size_t i = 0; i < list.count; i++) {
         list.items[i] = number ? nnl_check_integer(L, bind, arg) : item_integer(L, bind, arg, (int64_t)i + 1);

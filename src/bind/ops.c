@@ -73,12 +73,19 @@ static bool read_bool(const reading *r, int index) {
 
 // What a required argument is called in messages.
 static const char *const kind_names[] = {
-    [NNL_ARG_TENSOR] = "tensor",     [NNL_ARG_OPERAND] = "tensor or number",
-    [NNL_ARG_NUMBER] = "number",     [NNL_ARG_INT] = "integer",
-    [NNL_ARG_BOOL] = "boolean",      [NNL_ARG_DIM] = "dimension",
-    [NNL_ARG_NEW_DIM] = "dimension", [NNL_ARG_DIMS] = "dimension or list of dimensions",
-    [NNL_ARG_SHAPE] = "sizes",       [NNL_ARG_DTYPE] = "dtype name",
-    [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors", [NNL_ARG_INTS] = "integer or list of integers",
+    [NNL_ARG_TENSOR] = "tensor",
+    [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_NUMBER] = "number",
+    [NNL_ARG_INT] = "integer",
+    [NNL_ARG_BOOL] = "boolean",
+    [NNL_ARG_DIM] = "dimension",
+    [NNL_ARG_NEW_DIM] = "dimension",
+    [NNL_ARG_DIMS] = "dimension or list of dimensions",
+    [NNL_ARG_SHAPE] = "sizes",
+    [NNL_ARG_DTYPE] = "dtype name",
+    [NNL_ARG_CHOICE] = "string",
+    [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_INTS] = "integer or list of integers",
 };
 
 static void read_value(const reading *r, int index, int param) {

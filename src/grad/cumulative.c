@@ -1,5 +1,6 @@
 // cumulative.c: running sums and products along a dimension, computed line by line by the kernels of
-// kernel/isa/rows.c. The product's gradient is a recurrence, which divides by nothing and so has no trouble with 0.
+// kernel/isa/rows.c. The product's gradient is a recurrence, which divides by nothing and so has no trouble
+// with 0.
 #include "grad/records.h"
 
 typedef enum scan_kind { SUM, PROD, SUM_FROM_END } scan_kind;
@@ -37,8 +38,8 @@ static nnl_tensor *lines_of(nnl_context *ctx, const nnl_tensor *x, int dim, bool
 }
 
 // The way back: lines as a tensor of the shape and dtype. Takes lines; returns new.
-static nnl_tensor *from_lines(nnl_context *ctx, nnl_tensor *lines, const nnl_shape *shape, int dim, bool turned,
-                              nnl_dtype dtype) {
+static nnl_tensor *from_lines(nnl_context *ctx, nnl_tensor *lines, const nnl_shape *shape, int dim,
+                              bool turned, nnl_dtype dtype) {
     bool done = lines->dtype == dtype && !turned && dim >= shape->ndim - 1;
     if (done) return lines;
     nnl_tensor *out = nnl_tensor_new(ctx, dtype, shape);
@@ -194,14 +195,15 @@ static const nnl_op from_end_record = {
     .name = "cumsum", .outputs = 1, .backward = cumsum_backward, .variant = SUM_FROM_END};
 
 // dx[i] is the sum of dout from i on; and the other way round.
-static nnl_status cumsum_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
+static nnl_status cumsum_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
+                                  nnl_tensor **dx) {
     const nnl_op *other = node->op->variant == SUM ? &from_end_record : &nnl_cumulative_records[SUM];
     dx[0] = scanned(ctx, other, dout[0], *(const int *)node->state, dout[0]->dtype);
     return dx[0] ? NNL_OK : ctx->status;
 }
 
-// y[j] is x[i] times the product before i, times that of x from i + 1 to j: so dx[i] = y[i - 1] h[i], where h[i] =
-// dout[i] + x[i + 1] h[i + 1].
+// y[j] is x[i] times the product before i, times that of x from i + 1 to j: so dx[i] = y[i - 1] h[i], where
+// h[i] = dout[i] + x[i + 1] h[i + 1].
 static nnl_status cumprod_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
                                    nnl_tensor **dx) {
     int dim = *(const int *)node->state;
@@ -224,7 +226,9 @@ static nnl_status cumprod_backward(nnl_context *ctx, nnl_node *node, nnl_tensor 
     }
 
 const nnl_op nnl_cumulative_records[] = {
-    [SUM] = SCAN("cumsum", "running sums along dim, in dtype; integers and bools in int64 where it is not given", cumsum_backward, SUM),
+    [SUM] =
+        SCAN("cumsum", "running sums along dim, in dtype; integers and bools in int64 where it is not given",
+             cumsum_backward, SUM),
     [PROD] = SCAN("cumprod", "running products along dim, in dtype as cumsum", cumprod_backward, PROD),
     {.name = NULL},
 };

@@ -1,5 +1,5 @@
-// diagonal.c: what lies along a diagonal or on one side of it: diagonal, diag, diag_embed, trace, tril, triu. The
-// diagonal k = 0 is the main one, k > 0 lies above it, k < 0 below.
+// diagonal.c: what lies along a diagonal or on one side of it: diagonal, diag, diag_embed, trace, tril, triu.
+// The diagonal k = 0 is the main one, k > 0 lies above it, k < 0 below.
 #include "grad/records.h"
 
 #include <string.h>
@@ -49,8 +49,8 @@ static nnl_status record_diagonal(nnl_context *ctx, const nnl_op *op, nnl_tensor
 static nnl_status check_two_dims(nnl_context *ctx, const char *who, const nnl_shape *shape, int a, int b) {
     char text[NNL_SHAPE_TEXT];
     if (a != b && a < shape->ndim && b < shape->ndim) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected two different dimensions, got %d and %d for shape %s", who,
-                    a + 1, b + 1, nnl_shape_text(shape, text));
+    return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected two different dimensions, got %d and %d for shape %s",
+                    who, a + 1, b + 1, nnl_shape_text(shape, text));
 }
 
 // ---- reading it (diagonal, a view) and putting it into zeros (diag_embed): each is the other's way back
@@ -167,14 +167,13 @@ typedef struct triangle {
     size_t total;
 } triangle;
 
-// Zeros in one part of the rows of all matrices: of row i, the columns from i + k + 1 on, or those up to i + k - 1.
+// Zeros in one part of the rows of all matrices: of row i, the columns from i + k + 1 on, or those up to i +
+// k - 1.
 static void clear_part(void *arg, size_t part) {
     const triangle *t = arg;
     size_t first = part * t->step, end = first + t->step < t->total ? first + t->step : t->total;
     for (size_t row = first; row < end; row++) {
-        int64_t i = (int64_t)row % t->rows, edge;
-        if (__builtin_add_overflow(i, t->k, &edge)) edge = INT64_MAX - 1;
-        if (!t->upper) edge++;
+        int64_t edge = (int64_t)row % t->rows + t->k + (t->upper ? 0 : 1);
         int64_t at = edge < 0 ? 0 : edge > t->columns ? t->columns : edge;
         char *data = t->data + row * (size_t)t->columns * t->element;
         size_t left = (size_t)at * t->element, right = (size_t)(t->columns - at) * t->element;
@@ -193,10 +192,13 @@ static nnl_status triangle_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *out = call->out[0] = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!out) return ctx->status;
     nnl_apply_copy(out, x);
+    int64_t rows = x->shape.size[ndim - 2], columns = x->shape.size[ndim - 1], k = call->arg[1].i;
     triangle t = {.data = nnl_tensor_data(out),
-                  .rows = x->shape.size[ndim - 2],
-                  .columns = x->shape.size[ndim - 1],
-                  .k = call->arg[1].i,
+                  .rows = rows,
+                  .columns = columns,
+                  .k = k < -rows     ? -rows
+                       : k > columns ? columns
+                                     : k,
                   .element = nnl_dtype_size(x->dtype),
                   .upper = call->op->variant == 1};
     if (nnl_tensor_numel(x) > 0) {
@@ -226,14 +228,13 @@ static nnl_status triangle_backward(nnl_context *ctx, nnl_node *node, nnl_tensor
 
 const nnl_op nnl_diagonal_records[] = {
     {.name = "diagonal",
-     .doc = "a view of the diagonal of dim1 and dim2 (the first two), which is its last dimension; offset 0 is the "
+     .doc = "a view of the diagonal of dim1 and dim2 (the first two), which is its last dimension; offset 0 "
+            "is the "
             "main one, 1 lies above it",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,
-     .params = {X,
-                WHICH("offset"),
-                {"dim1", NNL_ARG_DIM, true, 0, NULL},
-                {"dim2", NNL_ARG_DIM, true, 1, NULL}},
+     .params =
+         {X, WHICH("offset"), {"dim1", NNL_ARG_DIM, true, 0, NULL}, {"dim2", NNL_ARG_DIM, true, 1, NULL}},
      .forward = diagonal_forward,
      .backward = take_backward},
     {.name = "diag_embed",
@@ -260,14 +261,16 @@ const nnl_op nnl_diagonal_records[] = {
      .params = {X},
      .forward = trace_forward},
     {.name = "tril",
-     .doc = "matrices (the last two dimensions) with zeros above a diagonal: 0 is the main one, 1 lies above it",
+     .doc =
+         "matrices (the last two dimensions) with zeros above a diagonal: 0 is the main one, 1 lies above it",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,
      .outputs = 1,
      .params = {X, WHICH("diagonal")},
      .forward = triangle_forward,
      .backward = triangle_backward},
     {.name = "triu",
-     .doc = "matrices (the last two dimensions) with zeros below a diagonal: 0 is the main one, 1 lies above it",
+     .doc =
+         "matrices (the last two dimensions) with zeros below a diagonal: 0 is the main one, 1 lies above it",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_IN_PLACE_BY_COPY,
      .outputs = 1,
      .params = {X, WHICH("diagonal")},

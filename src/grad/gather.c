@@ -43,12 +43,25 @@ typedef struct slices {
     size_t step;
 } slices;
 
+// Slices k to end of one block; those of single elements with their size known to the compiler.
+static void copy_run(const slices *s, const char *from, char *to, size_t k, size_t end) {
+    if (s->bytes == 4) {
+        for (; k < end; k++, to += 4) memcpy(to, from + (size_t)(s->at[k] - 1) * 4, 4);
+    } else if (s->bytes == 8) {
+        for (; k < end; k++, to += 8) memcpy(to, from + (size_t)(s->at[k] - 1) * 8, 8);
+    } else {
+        for (; k < end; k++, to += s->bytes) memcpy(to, from + (size_t)(s->at[k] - 1) * s->bytes, s->bytes);
+    }
+}
+
 static void copy_part(void *arg, size_t part) {
     const slices *s = arg;
     size_t total = s->outer * s->n, last = (part + 1) * s->step < total ? (part + 1) * s->step : total;
-    for (size_t i = part * s->step; i < last; i++) {
-        size_t block = i / s->n, source = (size_t)(s->at[i % s->n] - 1);
-        memcpy(s->to + i * s->bytes, s->from + (block * s->size + source) * s->bytes, s->bytes);
+    for (size_t i = part * s->step; i < last;) {
+        size_t block = i / s->n, k = i % s->n;
+        size_t end = s->n - k < last - i ? s->n : k + (last - i);
+        copy_run(s, s->from + block * s->size * s->bytes, s->to + i * s->bytes, k, end);
+        i += end - k;
     }
 }
 
@@ -125,7 +138,7 @@ static nnl_status index_select_backward(nnl_context *ctx, nnl_node *node, nnl_te
 }
 
 static nnl_status unselect_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
-                                      nnl_tensor **dx) {
+                                    nnl_tensor **dx) {
     const place_state *s = node->state;
     dx[0] = nnl_index_select(ctx, dout[0], s->dim, nnl_node_saved(node, 0));
     return dx[0] ? NNL_OK : ctx->status;
@@ -240,9 +253,11 @@ static nnl_tensor *gathered(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, i
     return out;
 }
 
-static nnl_tensor *gather_at(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, int dim, nnl_tensor *positions) {
+static nnl_tensor *gather_at(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, int dim,
+                             nnl_tensor *positions) {
     nnl_tensor *index = nnl_positions_of(ctx, op->name, positions), *out = NULL;
-    if (index && check_pointing(ctx, op->name, x, index, dim) == NNL_OK) out = gathered(ctx, op, x, dim, index);
+    if (index && check_pointing(ctx, op->name, x, index, dim) == NNL_OK)
+        out = gathered(ctx, op, x, dim, index);
     nnl_tensor_release(index);
     return out;
 }
@@ -257,10 +272,11 @@ static nnl_status along_shapes(nnl_context *ctx, const nnl_tensor *x, const nnl_
                                nnl_shape *of_x, nnl_shape *of_index) {
     if (x->shape.ndim != index->shape.ndim) {
         char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
-        return nnl_fail(ctx, NNL_ERR_SHAPE,
-                        "take_along: expected as many dimensions as the tensor of shape %s has, got positions of "
-                        "shape %s",
-                        nnl_shape_text(&x->shape, a), nnl_shape_text(&index->shape, b));
+        return nnl_fail(
+            ctx, NNL_ERR_SHAPE,
+            "take_along: expected as many dimensions as the tensor of shape %s has, got positions of "
+            "shape %s",
+            nnl_shape_text(&x->shape, a), nnl_shape_text(&index->shape, b));
     }
     nnl_shape rest = *of_index = index->shape;
     if (rest.ndim > 0) rest.size[dim] = x->shape.size[dim];
@@ -277,7 +293,8 @@ static nnl_status take_along_forward(nnl_context *ctx, nnl_call *call) {
     int dim = call->arg[2].given ? (int)call->arg[2].i : 0;
     nnl_shape of_x = {.ndim = 1, .size = {nnl_tensor_numel(x)}};
     nnl_shape of_index = {.ndim = 1, .size = {nnl_tensor_numel(index)}};
-    if (call->arg[2].given && along_shapes(ctx, x, index, dim, &of_x, &of_index) != NNL_OK) return ctx->status;
+    if (call->arg[2].given && along_shapes(ctx, x, index, dim, &of_x, &of_index) != NNL_OK)
+        return ctx->status;
     bool flat = !call->arg[2].given;
     nnl_tensor *wide = flat ? nnl_reshape(ctx, x, &of_x) : nnl_expand(ctx, x, &of_x), *at = NULL;
     if (wide) at = flat ? nnl_reshape(ctx, index, &of_index) : nnl_expand(ctx, index, &of_index);
@@ -489,7 +506,8 @@ static nnl_status count_classes(nnl_context *ctx, const nnl_tensor *labels, int6
     int64_t n = nnl_tensor_numel(labels), largest = 0;
     if (*classes >= 0) return nnl_check_positions(ctx, "one_hot", labels, *classes);
     if (*classes != -1 || n == 0) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "one_hot: the number of classes must be given, and not be negative");
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                        "one_hot: the number of classes must be given, and not be negative");
     }
     for (int64_t i = 0; i < n; i++) largest = label[i] > largest ? label[i] : largest;
     *classes = largest;
@@ -549,7 +567,8 @@ const nnl_op nnl_gather_records[] = {
          .forward = gather_forward,
          .backward = gather_backward},
     {.name = "take_along",
-     .doc = "as gather with the index first, which broadcasts with the tensor outside of dim; without dim, both are "
+     .doc = "as gather with the index first, which broadcasts with the tensor outside of dim; without dim, "
+            "both are "
             "flattened",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,
@@ -578,7 +597,8 @@ const nnl_op nnl_gather_records[] = {
      .params = {TENSOR("input"), TENSOR("mask")},
      .forward = masked_select_forward},
     {.name = "one_hot",
-     .doc = "labels (*) from 1 as rows (*, num_classes) of int64, 0 but for a 1 at the label; as many as the largest "
+     .doc = "labels (*) from 1 as rows (*, num_classes) of int64, 0 but for a 1 at the label; as many as the "
+            "largest "
             "label where num_classes is left out",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL,
      .outputs = 1,

@@ -1,5 +1,6 @@
-// indexed.c: copies of a tensor with some of its slices or elements changed: index_add, index_fill, index_copy,
-// masked_scatter. All are made of other operations, which bring the gradients. Positions count from 1.
+// indexed.c: copies of a tensor with some of its slices or elements changed: index_add, index_fill,
+// index_copy, masked_scatter. All are made of other operations, which bring the gradients. Positions count
+// from 1.
 #include "grad/records.h"
 
 // The positions of a dimension, checked; of one dimension, or none. Returns new.
@@ -69,7 +70,8 @@ static nnl_tensor *slice_mask(nnl_context *ctx, const nnl_tensor *x, int dim, co
     if (!mask) return NULL;
     nnl_apply_fill(mask, nnl_number_int(0));
     const int64_t *at = nnl_tensor_data(index);
-    for (int64_t i = 0, n = nnl_tensor_numel(index); i < n; i++) ((uint8_t *)nnl_tensor_data(mask))[at[i] - 1] = 1;
+    for (int64_t i = 0, n = nnl_tensor_numel(index); i < n; i++)
+        ((uint8_t *)nnl_tensor_data(mask))[at[i] - 1] = 1;
     return mask;
 }
 
@@ -79,7 +81,8 @@ static nnl_status index_fill_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *index = slice_positions(ctx, call);
     nnl_tensor *mask = index ? slice_mask(ctx, x, (int)call->arg[1].i, index) : NULL;
     if (mask && !call->arg[3].is_number && call->arg[3].tensor->shape.ndim > 0) {
-        nnl_fail(ctx, NNL_ERR_SHAPE, "index_fill: expected a number or a tensor of no dimensions as the value");
+        nnl_fail(ctx, NNL_ERR_SHAPE,
+                 "index_fill: expected a number or a tensor of no dimensions as the value");
     } else if (mask) {
         nnl_call fill;
         nnl_call_init(&fill, nnl_op_named("masked_fill"));
@@ -93,7 +96,8 @@ static nnl_status index_fill_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
-static nnl_tensor *scattered(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index, nnl_tensor *source) {
+static nnl_tensor *scattered(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index,
+                             nnl_tensor *source) {
     nnl_call call;
     nnl_call_init(&call, nnl_op_named("scatter"));
     call.arg[0].tensor = x;
@@ -128,7 +132,8 @@ static nnl_status check_masked(nnl_context *ctx, const nnl_call *call, const nnl
                         nnl_dtype_get(x->dtype)->name, nnl_dtype_get(source->dtype)->name);
     }
     if (nnl_tensor_numel(source) >= nnl_tensor_numel(at)) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_SHAPE, "masked_scatter: the mask holds at %lld elements, the source has %lld",
+    return nnl_fail(ctx, NNL_ERR_SHAPE,
+                    "masked_scatter: the mask holds at %lld elements, the source has %lld",
                     (long long)nnl_tensor_numel(at), (long long)nnl_tensor_numel(source));
 }
 
@@ -173,11 +178,13 @@ static nnl_status masked_scatter_forward(nnl_context *ctx, nnl_call *call) {
 
 const nnl_op nnl_indexed_records[] = {
     {.name = "index_add",
-     .doc = "a copy with alpha times the slices of the source added to those of a dimension at the given positions "
+     .doc = "a copy with alpha times the slices of the source added to those of a dimension at the given "
+            "positions "
             "(int64, from 1)",
      .flags = CHANGING,
      .outputs = 1,
-     .params = {TENSOR("input"), DIM, TENSOR("index"), TENSOR("source"), {"alpha", NNL_ARG_NUMBER, true, 1, NULL}},
+     .params =
+         {TENSOR("input"), DIM, TENSOR("index"), TENSOR("source"), {"alpha", NNL_ARG_NUMBER, true, 1, NULL}},
      .forward = index_add_forward},
     {.name = "index_fill",
      .doc = "a copy with `value` in the slices of a dimension at the given positions (int64, from 1)",
@@ -186,7 +193,8 @@ const nnl_op nnl_indexed_records[] = {
      .params = {TENSOR("input"), DIM, TENSOR("index"), {"value", NNL_ARG_OPERAND, false, 0, NULL}},
      .forward = index_fill_forward},
     {.name = "index_copy",
-     .doc = "a copy with the slices of the source as those of a dimension at the given positions (int64, from 1)",
+     .doc = "a copy with the slices of the source as those of a dimension at the given positions (int64, "
+            "from 1)",
      .flags = CHANGING,
      .outputs = 1,
      .params = {TENSOR("input"), DIM, TENSOR("index"), TENSOR("source")},

@@ -43,7 +43,8 @@ nnl_shape *nnl_call_list(nnl_call *call, int arg) {
 
 nnl_status nnl_call_results(nnl_context *ctx, nnl_call *call, size_t count) {
     if (count > INT32_MAX) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: a list of %zu tensors is too long", call->op->name, count);
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: a list of %zu tensors is too long", call->op->name,
+                        count);
     }
     nnl_tensor **items = nnl_alloc(&ctx->allocator, (count + 1) * sizeof *items);
     if (!items) return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a list");

@@ -111,8 +111,8 @@ nnl_shape *nnl_call_list(nnl_call *call, int arg);
 // operation's.
 nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call);
 
-// Room for the results of an operation that gives a list, all NULL; forward fills it. An error where there is no
-// memory.
+// Room for the results of an operation that gives a list, all NULL; forward fills it. An error where there is
+// no memory.
 nnl_status nnl_call_results(nnl_context *ctx, nnl_call *call, size_t count);
 
 // Gives up such results; those that were taken out are NULL.

@@ -133,8 +133,9 @@ static nnl_status movedim_forward(nnl_context *ctx, nnl_call *call) {
     bool moved[NNL_MAX_DIMS], taken[NNL_MAX_DIMS];
     int order[NNL_MAX_DIMS], next = 0;
     if (from->ndim != to->ndim) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "movedim: expected as many destinations as sources, got %d and %d",
-                        to->ndim, from->ndim);
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                        "movedim: expected as many destinations as sources, got %d and %d", to->ndim,
+                        from->ndim);
     }
     if (x->shape.ndim == 0 || from->ndim == 0) return (call->out[0] = nnl_tensor_retain(x)), NNL_OK;
     nnl_status status = nnl_call_dims(ctx, call, 1, x, moved);
@@ -164,7 +165,8 @@ const nnl_op nnl_rearrange_records[] = {
      .forward = flip_forward,
      .backward = flip_backward},
     {.name = "roll",
-     .doc = "a copy with the elements moved on by `shifts` along dims, around the end; without dims, through the "
+     .doc = "a copy with the elements moved on by `shifts` along dims, around the end; without dims, through "
+            "the "
             "flattened tensor",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,

@@ -9,8 +9,8 @@ typedef struct repeat_state {
 
 // ---- repeat_, tile
 
-// Fills `whole` along a dimension, whose first `done` positions are there, `wanted` being a multiple of them: what is
-// there is copied behind itself, so that it doubles each time.
+// Fills `whole` along a dimension, whose first `done` positions are there, `wanted` being a multiple of them:
+// what is there is copied behind itself, so that it doubles each time.
 static void fill_along(const nnl_tensor *whole, nnl_shape *filled, int dim, int64_t wanted) {
     nnl_tensor from = *whole, to = *whole;
     while (filled->size[dim] < wanted) {
@@ -73,7 +73,8 @@ static nnl_status repeat_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_shape *times = call->arg[1].list;
     char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
     if (times->ndim >= x->shape.ndim) return repeat_by(ctx, call, times);
-    return nnl_fail(ctx, NNL_ERR_ARGUMENT, "repeat_: expected a number for each dimension of shape %s, got %s",
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                    "repeat_: expected a number for each dimension of shape %s, got %s",
                     nnl_shape_text(&x->shape, a), nnl_shape_text(times, b));
 }
 
@@ -87,7 +88,8 @@ static nnl_status tile_forward(nnl_context *ctx, nnl_call *call) {
 }
 
 // Of the elements as (outer, times, inner), the sum over `times`.
-static nnl_tensor *sum_of_copies(nnl_context *ctx, nnl_tensor *x, int64_t outer, int64_t times, int64_t inner) {
+static nnl_tensor *sum_of_copies(nnl_context *ctx, nnl_tensor *x, int64_t outer, int64_t times,
+                                 int64_t inner) {
     nnl_tensor *apart = nnl_reshape(ctx, x, &(nnl_shape){.ndim = 3, .size = {outer, times, inner}});
     nnl_tensor *sum = apart ? nnl_sum(ctx, apart, 1, (const int64_t[]){1}, false) : NULL;
     nnl_tensor_release(apart);
@@ -127,8 +129,9 @@ static int64_t copies_of(const nnl_int_list *repeats, size_t i) {
 
 static nnl_status count_copies(nnl_context *ctx, const nnl_int_list *repeats, int64_t n, int64_t *total) {
     if (repeats->count != 1 && repeats->count != (size_t)n) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "repeat_interleave: expected 1 or %lld numbers of copies, got %zu",
-                        (long long)n, repeats->count);
+        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                        "repeat_interleave: expected 1 or %lld numbers of copies, got %zu", (long long)n,
+                        repeats->count);
     }
     for (size_t i = 0; i < repeats->count; i++) {
         int64_t copies = repeats->items[i];
@@ -177,7 +180,8 @@ static nnl_status interleave_forward(nnl_context *ctx, nnl_call *call) {
 
 const nnl_op nnl_repeat_records[] = {
     {.name = "repeat_",
-     .doc = "copies side by side, a number of them for each dimension; more numbers make new dimensions in front. "
+     .doc = "copies side by side, a number of them for each dimension; more numbers make new dimensions in "
+            "front. "
             "Lua has `repeat` to itself, so that x[\"repeat\"](x, ...) is the same",
      .flags = NNL_OP_METHOD,
      .outputs = 1,
@@ -185,14 +189,16 @@ const nnl_op nnl_repeat_records[] = {
      .forward = repeat_forward,
      .backward = repeat_backward},
     {.name = "tile",
-     .doc = "copies side by side, a number of them for each of the last dimensions; more numbers make new dimensions",
+     .doc = "copies side by side, a number of them for each of the last dimensions; more numbers make new "
+            "dimensions",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,
      .params = {X, TIMES},
      .forward = tile_forward,
      .backward = repeat_backward},
     {.name = "repeat_interleave",
-     .doc = "each position of dim (of the flattened tensor without one) several times: one number, or a list or int "
+     .doc = "each position of dim (of the flattened tensor without one) several times: one number, or a list "
+            "or int "
             "tensor with one for each",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = 1,

@@ -1,5 +1,5 @@
-// split.c: a tensor cut into views along a dimension: split, chunk, and unbind, whose views are without it. The
-// way back joins the gradients of all the pieces at once.
+// split.c: a tensor cut into views along a dimension: split, chunk, and unbind, whose views are without it.
+// The way back joins the gradients of all the pieces at once.
 #include "grad/records.h"
 
 static nnl_status check_dims(nnl_context *ctx, const char *who, const nnl_tensor *x) {
@@ -189,8 +189,9 @@ static nnl_status unbind_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *
 
 const nnl_op nnl_split_records[] = {
     {.name = "split",
-     .doc = "a list of views along dim (the first): pieces of one size, of which the last may be smaller, or of "
-            "the sizes listed",
+     .doc =
+         "a list of views along dim (the first): pieces of one size, of which the last may be smaller, or of "
+         "the sizes listed",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,
      .outputs = NNL_LIST_OUTPUT,
      .params = {X, {"split_size", NNL_ARG_INTS, false, 0, NULL}, DIM},

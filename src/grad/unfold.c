@@ -1,5 +1,5 @@
-// unfold.c: windows that slide along a dimension, as a view. The gradient of an element is the sum over the windows
-// that it lies in, which is an operation of its own (`fold`).
+// unfold.c: windows that slide along a dimension, as a view. The gradient of an element is the sum over the
+// windows that it lies in, which is an operation of its own (`fold`).
 #include "grad/records.h"
 
 #include <string.h>
@@ -107,7 +107,8 @@ static nnl_status unfold_forward(nnl_context *ctx, nnl_call *call) {
 
 const nnl_op nnl_unfold_records[] = {
     {.name = "unfold",
-     .doc = "a view of windows of `size` positions of a dimension, `step` apart; the positions within them are a "
+     .doc = "a view of windows of `size` positions of a dimension, `step` apart; the positions within them "
+            "are a "
             "new last dimension",
      .flags = NNL_OP_METHOD,
      .outputs = 1,

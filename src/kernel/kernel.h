@@ -104,8 +104,8 @@ typedef void nnl_row_fn(size_t n, void *y, const void *x);
 typedef void nnl_row_grad_fn(size_t n, void *dx, const void *dout, const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
-// h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What lies
-// outside of h counts as 0. h may be b itself.
+// h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What
+// lies outside of h counts as 0. h may be b itself.
 typedef void nnl_recur_fn(size_t n, void *h, const void *a, const void *b);
 
 // Sum over i of w_i * f(x_i, t_i), pairwise; each value by itself; dx = dout_i * df/dx, with dout one number

@@ -268,7 +268,8 @@ static bool is_checked(const nnl_op *op, layout how) {
         if (strcmp(op->name, casts[i]) == 0) return false;
     }
     bool refused = strcmp(op->name, "view") == 0 && how != CONTIGUOUS;
-    return (op->flags & (NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL)) && op->outputs != 0 && !refused;
+    return (op->flags & (NNL_OP_METHOD | NNL_OP_FUNCTION | NNL_OP_FUNCTIONAL)) && op->outputs != 0 &&
+           !refused;
 }
 
 int main(void) {
