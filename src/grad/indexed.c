@@ -51,9 +51,9 @@ static nnl_tensor *share_of_source(nnl_context *ctx, const nnl_call *call) {
 // x:index_add(dim, index, source, [alpha]): slices that are named twice are added twice
 static nnl_status index_add_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
-    nnl_status status = check_source(ctx, call);
-    nnl_tensor *index = status == NNL_OK ? slice_positions(ctx, call) : NULL;
-    nnl_tensor *share = index ? share_of_source(ctx, call) : NULL;
+    nnl_tensor *index = slice_positions(ctx, call);
+    bool fits = index && check_source(ctx, call) == NNL_OK;
+    nnl_tensor *share = fits ? share_of_source(ctx, call) : NULL;
     nnl_tensor *added = share ? nnl_unselect(ctx, share, (int)call->arg[1].i, index, &x->shape) : NULL;
     nnl_tensor *sum = added ? nnl_add(ctx, x, added) : NULL;
     call->out[0] = sum ? nnl_to(ctx, sum, x->dtype) : NULL;
@@ -112,10 +112,10 @@ static nnl_status index_copy_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor, *source = call->arg[3].tensor;
     int dim = (int)call->arg[1].i;
     nnl_shape line = source->shape;
-    nnl_status status = check_source(ctx, call);
-    nnl_tensor *index = status == NNL_OK ? slice_positions(ctx, call) : NULL;
+    nnl_tensor *index = slice_positions(ctx, call);
+    bool fits = index && check_source(ctx, call) == NNL_OK;
     for (int d = 0; d < line.ndim; d++) line.size[d] = d == dim ? line.size[d] : 1;
-    nnl_tensor *seen = index ? nnl_reshape(ctx, index, &line) : NULL;
+    nnl_tensor *seen = fits ? nnl_reshape(ctx, index, &line) : NULL;
     nnl_tensor *wide = seen ? nnl_expand(ctx, seen, &source->shape) : NULL;
     call->out[0] = wide ? scattered(ctx, x, dim, wide, source) : NULL;
     nnl_tensor *all[] = {index, seen, wide};
