@@ -260,6 +260,8 @@ describe("repeating", function()
     x.grad = nil
     x:tile(2, 0):sum():backward()
     assert_tensor(x.grad, { 2, 2 }, { 0, 0, 0, 0 })
+    x:tile(0, 2 ^ 40):sum():backward()
+    assert_tensor(x.grad, { 2, 2 }, { 0, 0, 0, 0 })
   end)
 
   it("takes numbers of copies that make sense", function()
