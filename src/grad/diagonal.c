@@ -173,9 +173,7 @@ static void clear_part(void *arg, size_t part) {
     const triangle *t = arg;
     size_t first = part * t->step, end = first + t->step < t->total ? first + t->step : t->total;
     for (size_t row = first; row < end; row++) {
-        int64_t i = (int64_t)row % t->rows, edge;
-        if (__builtin_add_overflow(i, t->k, &edge)) edge = INT64_MAX - 1;
-        if (!t->upper) edge++;
+        int64_t edge = (int64_t)row % t->rows + t->k + (t->upper ? 0 : 1);
         int64_t at = edge < 0 ? 0 : edge > t->columns ? t->columns : edge;
         char *data = t->data + row * (size_t)t->columns * t->element;
         size_t left = (size_t)at * t->element, right = (size_t)(t->columns - at) * t->element;
@@ -194,10 +192,13 @@ static nnl_status triangle_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *out = call->out[0] = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!out) return ctx->status;
     nnl_apply_copy(out, x);
+    int64_t rows = x->shape.size[ndim - 2], columns = x->shape.size[ndim - 1], k = call->arg[1].i;
     triangle t = {.data = nnl_tensor_data(out),
-                  .rows = x->shape.size[ndim - 2],
-                  .columns = x->shape.size[ndim - 1],
-                  .k = call->arg[1].i,
+                  .rows = rows,
+                  .columns = columns,
+                  .k = k < -rows     ? -rows
+                       : k > columns ? columns
+                                     : k,
                   .element = nnl_dtype_size(x->dtype),
                   .upper = call->op->variant == 1};
     if (nnl_tensor_numel(x) > 0) {

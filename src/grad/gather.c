@@ -9,8 +9,7 @@ typedef struct place_state {
     nnl_shape shape; // of the tensor read from or written to
 } place_state;
 
-// Positions as contiguous int64. Returns new.
-static nnl_tensor *positions_of(nnl_context *ctx, const char *who, nnl_tensor *index) {
+nnl_tensor *nnl_positions_of(nnl_context *ctx, const char *who, nnl_tensor *index) {
     nnl_dtype_kind kind = nnl_dtype_get(index->dtype)->kind;
     if (kind != NNL_KIND_INT) {
         return nnl_fail_null(ctx, NNL_ERR_DTYPE, "%s: expected positions as an int64 tensor, got %s", who,
@@ -122,7 +121,7 @@ static nnl_status index_select_forward(nnl_context *ctx, nnl_call *call) {
     if (call->arg[2].tensor->shape.ndim > 1) {
         return nnl_fail(ctx, NNL_ERR_SHAPE, "index_select: expected positions of one dimension");
     }
-    nnl_tensor *index = positions_of(ctx, "index_select", call->arg[2].tensor);
+    nnl_tensor *index = nnl_positions_of(ctx, "index_select", call->arg[2].tensor);
     if (!index) return ctx->status;
     nnl_status status =
         nnl_check_positions(ctx, "index_select", index, x->shape.ndim > 0 ? x->shape.size[dim] : 1);
@@ -134,28 +133,38 @@ static nnl_status index_select_forward(nnl_context *ctx, nnl_call *call) {
     return status;
 }
 
-static nnl_tensor *add_slices(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index,
-                              const nnl_shape *shape);
-
 static nnl_status index_select_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
                                         nnl_tensor **dx) {
     const place_state *s = node->state;
-    dx[0] = add_slices(ctx, dout[0], s->dim, nnl_node_saved(node, 0), &s->shape);
+    dx[0] = nnl_unselect(ctx, dout[0], s->dim, nnl_node_saved(node, 0), &s->shape);
     return dx[0] ? NNL_OK : ctx->status;
 }
 
-static nnl_status add_slices_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
-                                      nnl_tensor **dx) {
+static nnl_status unselect_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
+                                    nnl_tensor **dx) {
     const place_state *s = node->state;
     dx[0] = nnl_index_select(ctx, dout[0], s->dim, nnl_node_saved(node, 0));
     return dx[0] ? NNL_OK : ctx->status;
 }
 
-static const nnl_op add_slices_record = {.name = "index_add", .outputs = 1, .backward = add_slices_backward};
+static const nnl_op unselect_record = {.name = "index_add", .outputs = 1, .backward = unselect_backward};
 
-// Zeros of a shape, with the slices of x added at their positions, in order.
-static nnl_tensor *add_slices(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index,
-                              const nnl_shape *shape) {
+// Through the dtype that the arithmetic runs in.
+static nnl_tensor *unselect_converted(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index,
+                                      const nnl_shape *shape) {
+    static const nnl_dtype native[NNL_COMPUTE_COUNT] = {NNL_FLOAT32, NNL_FLOAT64, NNL_INT64};
+    nnl_tensor *wide = nnl_to(ctx, x, native[nnl_tensor_compute(x)]);
+    nnl_tensor *sum = wide ? nnl_unselect(ctx, wide, dim, index, shape) : NULL;
+    nnl_tensor *out = sum ? nnl_to(ctx, sum, x->dtype) : NULL;
+    nnl_tensor_release(wide);
+    nnl_tensor_release(sum);
+    return out;
+}
+
+// The slices are added in order.
+nnl_tensor *nnl_unselect(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index,
+                         const nnl_shape *shape) {
+    if (!nnl_dtype_get(x->dtype)->native) return unselect_converted(ctx, x, dim, index, shape);
     nnl_tensor *source = nnl_tensor_is_contiguous(x) ? nnl_tensor_retain(x) : nnl_clone(ctx, x);
     nnl_tensor *out = source ? nnl_tensor_new(ctx, x->dtype, shape) : NULL;
     nnl_compute type = nnl_tensor_compute(x);
@@ -170,7 +179,7 @@ static nnl_tensor *add_slices(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tens
             char *row = to + (i / s.n * s.size + (size_t)(s.at[i % s.n] - 1)) * s.bytes;
             add(count, row, row, from + i * s.bytes);
         }
-        if (place_record(ctx, &add_slices_record, x, index, out, dim, &x->shape) != NNL_OK) {
+        if (place_record(ctx, &unselect_record, x, index, out, dim, &x->shape) != NNL_OK) {
             nnl_tensor_release(out);
             out = NULL;
         }
@@ -356,7 +365,7 @@ static nnl_tensor *gathered(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, i
 
 static nnl_tensor *gather_at(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, int dim,
                              nnl_tensor *positions) {
-    nnl_tensor *index = positions_of(ctx, op->name, positions), *out = NULL;
+    nnl_tensor *index = nnl_positions_of(ctx, op->name, positions), *out = NULL;
     if (index && check_pointing(ctx, op->name, x, index, dim) == NNL_OK)
         out = gathered(ctx, op, x, dim, index);
     nnl_tensor_release(index);
@@ -489,7 +498,7 @@ static nnl_status scatter_into(nnl_context *ctx, nnl_call *call, nnl_tensor *ind
 }
 
 static nnl_status scatter_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_tensor *index = positions_of(ctx, call->op->name, call->arg[2].tensor);
+    nnl_tensor *index = nnl_positions_of(ctx, call->op->name, call->arg[2].tensor);
     if (!index) return ctx->status;
     nnl_status status = check_pointing(ctx, call->op->name, call->arg[0].tensor, index, (int)call->arg[1].i);
     nnl_tensor *src = status == NNL_OK ? scatter_source(ctx, call, index) : NULL;
@@ -614,7 +623,7 @@ static nnl_status one_hot_rows(nnl_context *ctx, nnl_call *call, const nnl_tenso
 
 // nn.one_hot(labels, [num_classes])
 static nnl_status one_hot_forward(nnl_context *ctx, nnl_call *call) {
-    nnl_tensor *labels = positions_of(ctx, "one_hot", call->arg[0].tensor);
+    nnl_tensor *labels = nnl_positions_of(ctx, "one_hot", call->arg[0].tensor);
     nnl_status status = labels ? one_hot_rows(ctx, call, labels) : ctx->status;
     nnl_tensor_release(labels);
     return status;

@@ -53,6 +53,9 @@ nnl_tensor *nnl_select(nnl_context *ctx, nnl_tensor *x, int dim, int64_t index);
 // gather.c: positions count from 1
 nnl_tensor *nnl_index_select(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index);
 nnl_tensor *nnl_true_positions(nnl_context *ctx, nnl_tensor *mask); // of a bool tensor, flattened
+// zeros of a shape with the slices of x added at the positions (contiguous) of dim: the reverse of
+// index_select
+nnl_tensor *nnl_unselect(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index, const nnl_shape *shape);
 // zeros of a shape with x added at the positions along dim: the reverse of gather
 nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *index, const nnl_shape *shape);
 

@@ -27,6 +27,9 @@ nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *
 // Whether an element is 0.
 nnl_status nnl_has_zero(nnl_context *ctx, const nnl_tensor *x, bool *found);
 
+// Positions as contiguous int64; an error where they are no integers. Returns new.
+nnl_tensor *nnl_positions_of(nnl_context *ctx, const char *who, nnl_tensor *index);
+
 // Whether all of a contiguous int64 tensor's elements are positions, 1 to size.
 nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tensor *index, int64_t size);
 
@@ -43,6 +46,7 @@ nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tens
     GROUP(linear)                                                                                            \
     GROUP(extreme)                                                                                           \
     GROUP(gather)                                                                                            \
+    GROUP(indexed)                                                                                           \
     GROUP(join)                                                                                              \
     GROUP(moment)                                                                                            \
     GROUP(sort)                                                                                              \

@@ -96,11 +96,19 @@ static nnl_tensor *sum_of_copies(nnl_context *ctx, nnl_tensor *x, int64_t outer,
     return sum;
 }
 
+// Where there are no copies at all.
+static nnl_status no_gradient(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, nnl_tensor **dx) {
+    *dx = nnl_tensor_new(ctx, dtype, shape);
+    if (*dx) nnl_apply_fill(*dx, nnl_number_int(0));
+    return *dx ? NNL_OK : ctx->status;
+}
+
 // The sum over the copies, one dimension after the other. The walk takes away the dimensions in front.
 static nnl_status repeat_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
                                   nnl_tensor **dx) {
     const repeat_state *s = node->state;
     nnl_shape left = s->shape; // what each dimension still has, in the gradient
+    if (nnl_tensor_numel(dout[0]) == 0) return no_gradient(ctx, dout[0]->dtype, &s->shape, &dx[0]);
     nnl_tensor *sum = nnl_tensor_retain(dout[0]);
     for (int d = 0; d < left.ndim; d++) left.size[d] *= s->times.size[d];
     for (int d = 0; d < left.ndim && sum; d++) {

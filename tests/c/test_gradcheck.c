@@ -19,7 +19,8 @@ typedef struct ranks {
     int first, second;
 } ranks;
 
-static const ranks special_ranks[] = {{"mv", 2, 1}, {"bmm", 3, 3}, {"dot", 1, 1}, {"outer", 1, 1}};
+static const ranks special_ranks[] = {
+    {"mv", 2, 1}, {"bmm", 3, 3}, {"dot", 1, 1}, {"outer", 1, 1}, {"index_fill", 2, 0}};
 
 static int rank_of(const nnl_op *op, int input) {
     if (strcmp(op->params[input].name, "bias") == 0) return 1;
@@ -120,7 +121,7 @@ static nnl_tensor *argument_tensor(trial *t, const nnl_param *p) {
         return constant(t, mask);
     }
     if (!is_data(t->op, p)) return NULL;
-    if (is_named(p, "target") || strcmp(t->op->name, "index_select") == 0) shape = cube(1);
+    if (is_named(p, "target") || strncmp(t->op->name, "index_", 6) == 0) shape = cube(1);
     nnl_tensor *index = engine_steps(t->ctx, NNL_INT64, shape, 1, 0);
     int64_t *at = nnl_tensor_data(index);
     for (int64_t i = 0, n = nnl_tensor_numel(index); i < n; i++) at[i] = (i / SIDE + i % SIDE * 2) % SIDE + 1;

@@ -184,25 +184,11 @@ end)
 describe("after a failure of the allocator", function()
   support.count_tensors(before_each, after_each)
 
-  local core = require "nnlua.core"
-
-  --- Run fn with the k-th allocation failing, for k = 0, 1, 2 ..., until it gets through; how often it failed.
-  local function fail_each(fn)
-    for k = 0, 500 do
-      core.fail_allocation(k)
-      local ok, message = pcall(fn)
-      core.fail_allocation(nil)
-      if ok then return k end
-      assert.matches("out of memory", message)
-    end
-    error("the function never got through")
-  end
-
   it("everything is given back, and the next call works", function()
     local x = nn.ones(3, 4, { requires_grad = true })
     local mask, at = nn.ones(3, 4):gt(0), nn.tensor({ 1, 2 }, { dtype = "int64" })
     local before = support.live_tensors()
-    local failed = fail_each(function()
+    local failed = support.fail_each(function()
       local h = (x * 2 + 1):tanh()
       local loss = (h:matmul(x:t()):sum() + h[mask]:sum() + h[at]:mean())
       loss:backward()

@@ -1,6 +1,7 @@
 --- What the specs share: numbers of tensors, comparisons, and the count of live tensors.
 
 local nn = require "nnlua"
+local core = require "nnlua.core"
 
 local support = {}
 
@@ -76,6 +77,19 @@ end
 function support.line_of(fn)
   local line = failure(fn)
   return line
+end
+
+--- Run fn with the k-th allocation of the engine failing, for k = 0, 1, 2 ..., until it gets through; how often it
+-- failed. Each failure must be an error that says so.
+function support.fail_each(fn)
+  for k = 0, 500 do
+    core.fail_allocation(k)
+    local ok, message = pcall(fn)
+    core.fail_allocation(nil)
+    if ok then return k end
+    assert(tostring(message):find("out of memory", 1, true), message)
+  end
+  error("the function never got through")
 end
 
 return support
