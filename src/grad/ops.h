@@ -98,6 +98,10 @@ nnl_tensor *nnl_logsumexp(nnl_context *ctx, nnl_tensor *x, int ndims, const int6
 nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                        nnl_unary activation);
 
+// gate.c: a * sigmoid(b) of the halves along a dimension; x above 0, weight (1) or (C) * x elsewhere
+nnl_tensor *nnl_glu(nnl_context *ctx, nnl_tensor *x, int dim);
+nnl_tensor *nnl_prelu(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight);
+
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 

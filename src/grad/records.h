@@ -43,6 +43,7 @@ nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tens
     GROUP(reduce)                                                                                            \
     GROUP(matmul)                                                                                            \
     GROUP(softmax)                                                                                           \
+    GROUP(gate)                                                                                              \
     GROUP(linear)                                                                                            \
     GROUP(extreme)                                                                                           \
     GROUP(gather)                                                                                            \

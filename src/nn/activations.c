@@ -1,6 +1,7 @@
 // activations.c: the activations as layers. Those of one number are all one function; the class's position in
 // the table says which operation it is.
 #include "nn/classes.h"
+#include "tensor/apply.h"
 
 #include <math.h>
 
@@ -32,6 +33,25 @@ static nnl_status log_softmax_forward(nnl_context *ctx, nnl_layer *layer, nnl_te
                                       nnl_tensor **out) {
     int dim = nnl_layer_dim(ctx, layer, layer->option[0].i, inputs[0]->shape.ndim);
     return dim < 0 ? ctx->status : result(ctx, nnl_log_softmax(ctx, inputs[0], dim), out);
+}
+
+static nnl_status glu_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                              nnl_tensor **out) {
+    int dim = nnl_layer_dim(ctx, layer, layer->option[0].i, inputs[0]->shape.ndim);
+    return dim < 0 ? ctx->status : result(ctx, nnl_glu(ctx, inputs[0], dim), out);
+}
+
+enum { SLOPES, FIRST_SLOPE };
+
+static nnl_status prelu_reset(nnl_context *ctx, nnl_layer *layer) {
+    (void)ctx;
+    nnl_apply_fill(layer->tensor[0], nnl_number_float(layer->option[FIRST_SLOPE].d));
+    return NNL_OK;
+}
+
+static nnl_status prelu_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                nnl_tensor **out) {
+    return result(ctx, nnl_prelu(ctx, inputs[0], layer->tensor[0]), out);
 }
 
 #define NUMBER(n, value, text)                                                                               \
@@ -86,5 +106,29 @@ const nnl_layer_class nnl_activation_classes[] = {
      .inputs = 1,
      .options = {DIM},
      .forward = log_softmax_forward},
+    {.name = "GLU",
+     .doc = "a * sigmoid(b), a and b the halves along a dimension (Dauphin et al. 2017)",
+     .inputs = 1,
+     .options = {{.name = "dim",
+                  .type = NNL_OPTION_INT,
+                  .positional = true,
+                  .fallback = {-1},
+                  .doc = "that is halved"}},
+     .forward = glu_forward},
+    {.name = "PReLU",
+     .doc = "x above 0, weight * x elsewhere; a slope for all, or for each channel of (N, C, ...) (He et al. "
+            "2015)",
+     .inputs = 1,
+     .options = {[SLOPES] = {.name = "num_parameters",
+                             .type = NNL_OPTION_INT,
+                             .positional = true,
+                             .fallback = {1},
+                             .low = 1,
+                             .high = INFINITY,
+                             .doc = "slopes: 1, or the number of channels"},
+                 [FIRST_SLOPE] = NUMBER("init", 0.25, "the slopes at first")},
+     .slots = {{"weight", "num_parameters", false, NULL}},
+     .reset = prelu_reset,
+     .forward = prelu_forward},
     {.name = NULL},
 };

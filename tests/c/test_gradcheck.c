@@ -19,8 +19,8 @@ typedef struct ranks {
     int first, second;
 } ranks;
 
-static const ranks special_ranks[] = {
-    {"mv", 2, 1}, {"bmm", 3, 3}, {"dot", 1, 1}, {"outer", 1, 1}, {"index_fill", 2, 0}};
+static const ranks special_ranks[] = {{"mv", 2, 1},    {"bmm", 3, 3},        {"dot", 1, 1},
+                                      {"outer", 1, 1}, {"index_fill", 2, 0}, {"prelu", 2, 1}};
 
 static int rank_of(const nnl_op *op, int input) {
     if (strcmp(op->params[input].name, "bias") == 0) return 1;
@@ -38,6 +38,13 @@ static nnl_shape cube(int ndim) {
     return shape;
 }
 
+// Halves need even sizes.
+static nnl_shape cube_for(const nnl_op *op, int ndim) {
+    nnl_shape shape = cube(ndim);
+    for (int d = 0; d < ndim && strcmp(op->name, "glu") == 0; d++) shape.size[d] = SIDE + 1;
+    return shape;
+}
+
 // Values between 0.2 and 0.95 without order, all different, so that no extreme is tied and no logarithm
 // fails.
 static nnl_tensor *values(nnl_context *ctx, nnl_shape shape, int seed) {
@@ -51,15 +58,15 @@ static nnl_tensor *values(nnl_context *ctx, nnl_shape shape, int seed) {
 }
 
 // A leaf, and a tensor of the wanted shape that looks at it in some layout.
-static nnl_tensor *look(nnl_context *ctx, nnl_tensor *leaf, layout how, int ndim) {
-    nnl_shape shape = cube(ndim);
+static nnl_tensor *look(nnl_context *ctx, const nnl_op *op, nnl_tensor *leaf, layout how, int ndim) {
+    nnl_shape shape = cube_for(op, ndim);
     if (how == TRANSPOSED && ndim >= 2) return nnl_transpose(ctx, leaf, ndim - 2, ndim - 1);
     if (how == EXPANDED) return nnl_expand(ctx, leaf, &shape);
     return nnl_tensor_retain(leaf);
 }
 
-static nnl_shape leaf_shape(layout how, int ndim) {
-    nnl_shape shape = cube(ndim);
+static nnl_shape leaf_shape(const nnl_op *op, layout how, int ndim) {
+    nnl_shape shape = cube_for(op, ndim);
     if (how == EXPANDED && ndim > 0) shape.size[0] = 1;
     return shape;
 }
@@ -130,7 +137,7 @@ static nnl_tensor *argument_tensor(trial *t, const nnl_param *p) {
 
 static nnl_tensor *operand(trial *t) {
     int rank = rank_of(t->op, t->leaves);
-    nnl_tensor *leaf = values(t->ctx, leaf_shape(t->how, rank), t->leaves);
+    nnl_tensor *leaf = values(t->ctx, leaf_shape(t->op, t->how, rank), t->leaves);
     t->leaf[t->leaves++] = leaf;
     return leaf;
 }
@@ -227,7 +234,8 @@ static nnl_tensor *run(trial *t) {
     int used = 0, constants = 0;
     nnl_call_init(&call, t->op);
     nnl_random_seed(&t->ctx->random, 1); // the same dropout every time
-    for (int k = 0; k < t->leaves; k++) inputs[k] = look(t->ctx, t->leaf[k], t->how, rank_of(t->op, k));
+    for (int k = 0; k < t->leaves; k++)
+        inputs[k] = look(t->ctx, t->op, t->leaf[k], t->how, rank_of(t->op, k));
     for (int i = 0; i < NNL_MAX_ARGS && t->op->params[i].kind != NNL_ARG_END; i++) {
         fill_argument(t, &call, i, inputs, &used, &constants);
     }

@@ -143,3 +143,23 @@ describe("the cheap layers", function()
     assert.matches("nn.ReLU: expected 1 input, got 0", message_of(function() nn.ReLU()() end))
   end)
 end)
+
+describe("gates and learnt slopes", function()
+  it("halve a dimension, and let one half decide on the other", function()
+    local x = nn.tensor { { 1, 2, 0, 100 }, { 3, 4, 0, -100 } }
+    assert.is_true(nn.GLU()(x):allclose(nn.tensor { { 0.5, 2 }, { 1.5, 0 } }))
+    assert.is_true(nn.GLU(1)(x):equal(nn.functional.glu(x, 1)))
+    assert.error_matches(function() nn.GLU()(nn.zeros(2, 3)) end, "glu: expected an even size of dimension 2, got %(2, 3%)")
+  end)
+
+  it("multiply what is below 0, by one slope or one for each channel", function()
+    local one, each = nn.PReLU(), nn.PReLU(2, { init = 0.5 })
+    local x = nn.tensor { { -4, -2 }, { 4, 2 } }
+    assert.same({ { -1, -0.5 }, { 4, 2 } }, one(x):tolist())
+    nn.no_grad(function() each.weight[2] = 0 end)
+    assert.same({ { -2, 0 }, { 4, 2 } }, each(x):tolist())
+    each(x):sum():backward()
+    assert.same({ -4, -2 }, each.weight.grad:tolist())
+    assert.error_matches(function() each(nn.zeros(1, 3)) end, "one for each channel of %(1, 3%), got %(2%)")
+  end)
+end)
