@@ -149,7 +149,8 @@ describe("gates and learnt slopes", function()
     local x = nn.tensor { { 1, 2, 0, 100 }, { 3, 4, 0, -100 } }
     assert.is_true(nn.GLU()(x):allclose(nn.tensor { { 0.5, 2 }, { 1.5, 0 } }))
     assert.is_true(nn.GLU(1)(x):equal(nn.functional.glu(x, 1)))
-    assert.error_matches(function() nn.GLU()(nn.zeros(2, 3)) end, "glu: expected an even size of dimension 2, got %(2, 3%)")
+    local odd = "glu: expected an even size of dimension 2, got %(2, 3%)"
+    assert.error_matches(function() nn.GLU()(nn.zeros(2, 3)) end, odd)
   end)
 
   it("multiply what is below 0, by one slope or one for each channel", function()
