@@ -192,13 +192,13 @@ static int tensor_dim(lua_State *L) {
 static int tensor_copy(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1), *source = nnl_check_tensor(L, bind, 2);
-    if (nnl_assign(bind->ctx, t, t, source) != NNL_OK) return nnl_raise(L, bind);
+    if (nnl_assign(bind->ctx, t, NULL, source) != NNL_OK) return nnl_raise(L, bind);
     lua_settop(L, 1);
     return 1;
 }
 
 static int fill(lua_State *L, nnl_bind *bind, nnl_tensor *t, nnl_number value) {
-    if (nnl_assign_number(bind->ctx, t, t, value) != NNL_OK) return nnl_raise(L, bind);
+    if (nnl_assign_number(bind->ctx, t, NULL, value) != NNL_OK) return nnl_raise(L, bind);
     lua_settop(L, 1);
     return 1;
 }

@@ -5,6 +5,7 @@
 #include "grad/ops.h"
 #include "tensor/apply.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct walk {
@@ -62,8 +63,8 @@ static nnl_node *heap_pop(walk *w) {
 
 // Nobody else can see this tensor's memory, so it may be added to.
 static bool is_exclusive(const nnl_tensor *t) {
-    return t->refs == 1 && t->storage->refs == 1 && !t->autograd && !t->storage->release &&
-           nnl_tensor_is_contiguous(t);
+    bool alone = t->storage->refs == 1 || (t->storage->refs == 2 && t->base && t->base->refs == 1);
+    return t->refs == 1 && alone && !t->autograd && !t->storage->release && nnl_tensor_is_contiguous(t);
 }
 
 static void add_into(nnl_tensor *sum, const nnl_tensor *t) {
@@ -218,6 +219,22 @@ static void release_places(walk *w, nnl_node *node, nnl_tensor *const *taken) {
     }
 }
 
+static nnl_status was_changed(nnl_context *ctx, const nnl_node *node, const nnl_saved *saved) {
+    char text[NNL_SHAPE_TEXT] = "", what[32] = "a value";
+    const nnl_autograd *place = NULL;
+    if (saved->input >= 0) {
+        snprintf(what, sizeof what, "its operand %d", saved->input + 1);
+        place = node->input[saved->input];
+    } else if (saved->output >= 0) {
+        snprintf(what, sizeof what, "its result");
+        place = node->output[saved->output];
+    }
+    if (place) nnl_shape_text(&place->shape, text);
+    return nnl_fail(ctx, NNL_ERR_STATE,
+                    "backward: %s needs %s%s%s, which was changed in place after it was used", node->op->name,
+                    what, place ? " of shape " : "", text);
+}
+
 static nnl_status check_node(nnl_context *ctx, const nnl_node *node) {
     if (node->freed) {
         return nnl_fail(
@@ -230,32 +247,46 @@ static nnl_status check_node(nnl_context *ctx, const nnl_node *node) {
         return nnl_fail(ctx, NNL_ERR_STATE, "backward: %s is not differentiable", node->op->name);
     }
     for (int k = 0; k < node->n_saved; k++) {
-        const nnl_saved *saved = &node->saved[k];
-        if (saved->tensor && saved->tensor->storage->version != saved->version) {
-            char shape[NNL_SHAPE_TEXT];
-            return nnl_fail(
-                ctx, NNL_ERR_STATE,
-                "backward: a tensor of shape %s that %s needs was changed in place after it was used",
-                nnl_shape_text(&saved->tensor->shape, shape), node->op->name);
-        }
+        if (node->saved[k].wanted && !node->saved[k].hold.tensor)
+            return was_changed(ctx, node, &node->saved[k]);
     }
     return NNL_OK;
 }
 
-// While the walk itself is recorded, saved results are parts of the graph again.
-static void attach_saved(nnl_node *node, bool attach) {
+// While the walk itself is recorded, saved results are parts of the graph again: each is exchanged for a look
+// at it that has its place, which what is recorded may keep. Called again, it puts them back.
+static nnl_status exchange_saved(nnl_context *ctx, nnl_node *node, nnl_tensor **kept) {
     for (int k = 0; k < node->n_saved; k++) {
         nnl_saved *saved = &node->saved[k];
-        if (saved->output < 0 || !saved->tensor) continue;
-        nnl_autograd *place = node->output[saved->output];
-        if (attach && place) {
-            nnl_autograd_retain(place);
-            saved->tensor->autograd = place;
-        } else if (!attach && saved->tensor->autograd) {
-            nnl_autograd_release(saved->tensor->autograd);
-            saved->tensor->autograd = NULL;
-        }
+        nnl_autograd *place = saved->output >= 0 ? node->output[saved->output] : NULL;
+        kept[k] = NULL;
+        if (!place || !saved->hold.tensor) continue;
+        nnl_tensor *look = nnl_tensor_detach(saved->hold.tensor);
+        if (!look) return ctx->status;
+        nnl_autograd_retain(place);
+        look->autograd = place;
+        kept[k] = saved->hold.tensor;
+        saved->hold.tensor = look;
     }
+    return NNL_OK;
+}
+
+static void put_back_saved(nnl_node *node, nnl_tensor *const *kept, int count) {
+    for (int k = 0; k < count; k++) {
+        nnl_hold *hold = &node->saved[k].hold;
+        nnl_tensor *look = hold->tensor;
+        if (look && kept[k]) hold->tensor = kept[k];
+        if (kept[k]) nnl_tensor_release(look ? look : kept[k]); // without a look, the hold has ended
+    }
+}
+
+static nnl_status call_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
+    nnl_tensor *kept[NNL_MAX_SAVED] = {NULL};
+    if (!ctx->grad_enabled) return node->op->backward(ctx, node, dout, dx);
+    nnl_status status = exchange_saved(ctx, node, kept);
+    if (status == NNL_OK) status = node->op->backward(ctx, node, dout, dx);
+    put_back_saved(node, kept, node->n_saved);
+    return status;
 }
 
 static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout) {
@@ -265,9 +296,7 @@ static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout)
         if (!dx) return nnl_fail(w->ctx, NNL_ERR_MEMORY, "out of memory: no room for the walk");
         memset(dx, 0, (size_t)node->n_inputs * sizeof *dx);
     }
-    if (w->options->create_graph) attach_saved(node, true);
-    nnl_status status = node->op->backward(w->ctx, node, dout, dx);
-    if (w->options->create_graph) attach_saved(node, false);
+    nnl_status status = call_backward(w->ctx, node, dout, dx);
     if (status == NNL_OK) {
         status = hand_on(w, node, dx);
     } else {
@@ -359,7 +388,10 @@ static nnl_tensor *seed_for(nnl_context *ctx, const char *who, nnl_tensor *root,
 static nnl_status start(walk *w, const char *who, nnl_tensor *root, nnl_tensor *seed) {
     nnl_tensor *grad = seed_for(w->ctx, who, root, seed);
     if (!grad) return w->ctx->status;
-    return deliver(w, root->autograd, grad);
+    nnl_autograd *place = nnl_autograd_of(w->ctx, root);
+    if (place) return deliver(w, place, grad);
+    nnl_tensor_release(grad);
+    return w->ctx->status;
 }
 
 nnl_status nnl_backward(nnl_context *ctx, nnl_tensor *root, nnl_tensor *seed,

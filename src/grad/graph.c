@@ -8,9 +8,17 @@ static void autograd_destroy(nnl_autograd *autograd);
 
 void nnl_grad_init(nnl_context *ctx) { ctx->autograd_free = nnl_autograd_release; }
 
-bool nnl_requires_grad(const nnl_tensor *t) { return t->autograd && t->autograd->requires_grad; }
+bool nnl_is_behind(const nnl_tensor *t) {
+    if (!t->base || t->seen == NNL_UNSEEN) return false;
+    const nnl_autograd *base = t->base->autograd;
+    return base && base->node && base->node->sequence > t->seen;
+}
 
-bool nnl_is_leaf(const nnl_tensor *t) { return !t->autograd || !t->autograd->node; }
+bool nnl_requires_grad(const nnl_tensor *t) {
+    return (t->autograd && t->autograd->requires_grad) || nnl_is_behind(t);
+}
+
+bool nnl_is_leaf(const nnl_tensor *t) { return (!t->autograd || !t->autograd->node) && !nnl_is_behind(t); }
 
 bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *inputs, int n) {
     if (!ctx->grad_enabled) return false;
@@ -28,6 +36,7 @@ static nnl_autograd *autograd_new(nnl_context *ctx, const nnl_tensor *t) {
 }
 
 nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t) {
+    if (nnl_is_behind(t) && nnl_catch_up(ctx, t) != NNL_OK) return NULL;
     if (!t->autograd) t->autograd = autograd_new(ctx, t);
     return t->autograd;
 }
@@ -68,8 +77,7 @@ static void autograd_drop(nnl_autograd *autograd, nnl_node **list) {
 // last.
 static void node_drop_contents(nnl_node *node, nnl_node **list) {
     for (int k = 0; k < node->n_saved; k++) {
-        nnl_tensor_release(node->saved[k].tensor);
-        node->saved[k].tensor = NULL;
+        nnl_hold_drop(&node->saved[k].hold);
     }
     for (int i = 0; i < node->n_inputs; i++) {
         nnl_autograd *input = node->input[i];
@@ -131,9 +139,9 @@ static void node_take_inputs(nnl_node *node, const nnl_recording *r) {
     node->n_inputs = r->n_inputs;
 }
 
-static int output_position(const nnl_recording *r, const nnl_tensor *t) {
-    for (int k = 0; k < r->n_outputs; k++) {
-        if (r->outputs[k] == t) return k;
+static int8_t position_among(const nnl_tensor *t, nnl_tensor *const *list, int count) {
+    for (int k = 0; k < count && k <= INT8_MAX; k++) {
+        if (list[k] == t) return (int8_t)k;
     }
     return -1;
 }
@@ -142,14 +150,29 @@ static int output_position(const nnl_recording *r, const nnl_tensor *t) {
 static nnl_status node_save(nnl_node *node, const nnl_recording *r) {
     for (int k = 0; k < r->n_saved; k++) {
         nnl_tensor *t = r->saved[k];
-        int output = t ? output_position(r, t) : -1;
-        nnl_tensor *kept = output >= 0 ? nnl_tensor_detach(t) : t ? nnl_tensor_retain(t) : NULL;
-        if (t && !kept) return NNL_ERR_MEMORY;
-        node->saved[k] =
-            (nnl_saved){.tensor = kept, .version = t ? t->storage->version : 0, .output = output};
+        nnl_saved *saved = &node->saved[k];
+        saved->hold.tensor = NULL;
+        saved->wanted = t != NULL;
         node->n_saved = k + 1;
+        if (!t) continue;
+        saved->output = position_among(t, r->outputs, r->n_outputs);
+        saved->input = position_among(t, r->inputs, r->n_inputs);
+        nnl_tensor *kept = saved->output >= 0 ? nnl_tensor_detach(t) : t;
+        if (!kept) return NNL_ERR_MEMORY;
+        nnl_hold_take(&saved->hold, kept);
+        if (kept != t) nnl_tensor_release(kept);
     }
     return NNL_OK;
+}
+
+// The tensor's new place; its gradient is kept on there, if it was asked for.
+static void place_take(nnl_tensor *t, nnl_autograd *autograd) {
+    nnl_autograd *old = t->autograd;
+    t->autograd = autograd;
+    if (!old) return;
+    if (autograd) autograd->retain_grad = old->retain_grad;
+    old->retain_grad = false;
+    nnl_autograd_release(old);
 }
 
 static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_recording *r) {
@@ -163,8 +186,7 @@ static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_record
         autograd->output = (uint8_t)k;
         node->refs++;
         node->output[k] = autograd;
-        if (out->autograd) nnl_autograd_release(out->autograd);
-        out->autograd = autograd;
+        place_take(out, autograd);
     }
     node->n_outputs = r->n_outputs;
     return NNL_OK;
@@ -172,6 +194,10 @@ static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_record
 
 nnl_status nnl_record(nnl_context *ctx, const nnl_recording *r) {
     if (!nnl_grad_wanted(ctx, r->inputs, r->n_inputs)) return NNL_OK;
+    for (int i = 0; i < r->n_inputs; i++) {
+        nnl_tensor *input = r->inputs[i];
+        if (input && nnl_is_behind(input) && nnl_catch_up(ctx, input) != NNL_OK) return ctx->status;
+    }
     nnl_node *node = node_new(ctx, r);
     if (!node) return NNL_ERR_MEMORY;
     node->refs = 1;
@@ -203,7 +229,9 @@ nnl_status nnl_retain_grad(nnl_context *ctx, nnl_tensor *t) {
     if (!nnl_requires_grad(t)) {
         return nnl_fail(ctx, NNL_ERR_STATE, "retain_grad: the tensor does not require a gradient");
     }
-    t->autograd->retain_grad = true;
+    nnl_autograd *autograd = nnl_autograd_of(ctx, t);
+    if (!autograd) return ctx->status;
+    autograd->retain_grad = true;
     return NNL_OK;
 }
 
@@ -245,30 +273,12 @@ nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook) {
     return NNL_OK;
 }
 
-nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, const nnl_tensor *t, bool recorded) {
-    if (!ctx->grad_enabled) return NNL_OK;
-    if (nnl_requires_grad(t) && nnl_is_leaf(t)) {
-        return nnl_fail(
-            ctx, NNL_ERR_STATE,
-            "%s: a leaf that requires a gradient cannot be changed in place; do it inside nn.no_grad", who);
-    }
-    if (t->is_view && (recorded || nnl_requires_grad(t))) {
-        return nnl_fail(
-            ctx, NNL_ERR_STATE,
-            "%s: a view that takes part in the graph cannot be changed in place; write to a clone(), or "
-            "use where, scatter or nn.cat",
-            who);
-    }
-    return NNL_OK;
-}
-
 void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from) {
-    nnl_autograd *old = to->autograd;
-    to->autograd = from->autograd;
+    nnl_autograd *autograd = from->autograd;
     from->autograd = NULL;
-    if (old) nnl_autograd_release(old);
+    place_take(to, autograd);
 }
 
 bool nnl_node_needs(const nnl_node *node, int input) { return node->input[input] != NULL; }
 
-nnl_tensor *nnl_node_saved(const nnl_node *node, int k) { return node->saved[k].tensor; }
+nnl_tensor *nnl_node_saved(const nnl_node *node, int k) { return node->saved[k].hold.tensor; }

@@ -31,9 +31,10 @@ typedef struct nnl_autograd {
 } nnl_autograd;
 
 typedef struct nnl_saved {
-    nnl_tensor *tensor;
-    uint32_t version;
-    int output; // the result of the node that this is, or -1
+    nnl_hold hold;
+    bool wanted;   // there was something to save: without a tensor now, it was changed in place
+    int8_t input;  // which of the node's inputs it is, or -1
+    int8_t output; // which of its results
 } nnl_saved;
 
 struct nnl_node {
@@ -78,7 +79,7 @@ nnl_status nnl_record(nnl_context *ctx, const nnl_recording *recording);
 // For leaves of floating-point dtypes only.
 nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_grad);
 
-// The tensor's nnl_autograd, made if there is none; NULL when out of memory. Borrows.
+// The tensor's nnl_autograd, brought up to date, and made if there is none; NULL when out of memory. Borrows.
 nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t);
 
 nnl_status nnl_retain_grad(nnl_context *ctx, nnl_tensor *t);
@@ -92,16 +93,17 @@ nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad);
 // Takes `arg`, freed by hook.free.
 nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook);
 
-// Whether a tensor may be changed in place; an error where it is a leaf that requires a gradient, or a view
-// in a graph.
-nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, const nnl_tensor *t, bool recorded);
-
 // The place of `from` in the graph becomes that of `to`: after an in-place operation.
 void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from);
 
+// Whether a view's base was changed in place since the view got its own place in the graph: the next
+// operation that records it gives it a new one (part.c).
+bool nnl_is_behind(const nnl_tensor *t);
+nnl_status nnl_catch_up(nnl_context *ctx, nnl_tensor *t);
+
 // For backward functions.
 bool nnl_node_needs(const nnl_node *node, int input);
-nnl_tensor *nnl_node_saved(const nnl_node *node, int k); // borrows
+nnl_tensor *nnl_node_saved(const nnl_node *node, int k); // borrows; NULL where nothing was saved
 
 void nnl_autograd_retain(nnl_autograd *autograd);
 void nnl_autograd_release(nnl_autograd *autograd);

@@ -1,5 +1,6 @@
 // tensor.c: the life of tensors and storages.
 #include "tensor/tensor.h"
+#include "tensor/apply.h"
 
 #include <stddef.h>
 
@@ -27,9 +28,10 @@ static nnl_tensor *header_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape
     if (!t) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for a tensor");
     t->refs = 1;
     t->dtype = dtype;
-    t->is_view = false;
     t->ctx = ctx;
     t->storage = NULL;
+    t->base = NULL;
+    t->seen = 0;
     t->autograd = NULL;
     t->offset = 0;
     t->shape = *shape;
@@ -71,23 +73,29 @@ nnl_tensor *nnl_tensor_over(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *
     return t;
 }
 
+// A look at t's storage that is no view of anything.
+static nnl_tensor *look_new(const nnl_tensor *t, const nnl_shape *shape, const int64_t *stride,
+                            int64_t offset) {
+    nnl_tensor *look = header_new(t->ctx, t->dtype, shape);
+    if (!look) return NULL;
+    for (int d = 0; d < shape->ndim; d++) look->stride[d] = stride[d];
+    look->offset = offset;
+    look->storage = t->storage;
+    look->storage->refs++;
+    return look;
+}
+
+// What is made inside of a walk is seen by nobody else, and needs no base.
 nnl_tensor *nnl_tensor_alias(const nnl_tensor *t, const nnl_shape *shape, const int64_t *stride,
                              int64_t offset) {
-    nnl_tensor *alias = header_new(t->ctx, t->dtype, shape);
+    nnl_tensor *alias = look_new(t, shape, stride, offset), *base = t->base ? t->base : (nnl_tensor *)t;
     if (!alias) return NULL;
-    for (int d = 0; d < shape->ndim; d++) alias->stride[d] = stride[d];
-    alias->offset = offset;
-    alias->is_view = true;
-    alias->storage = t->storage;
-    alias->storage->refs++;
+    alias->seen = t->ctx->grad_enabled ? t->ctx->next_sequence : NNL_UNSEEN;
+    if (t->ctx->grad_enabled || base->autograd) alias->base = nnl_tensor_retain(base);
     return alias;
 }
 
-nnl_tensor *nnl_tensor_detach(const nnl_tensor *t) {
-    nnl_tensor *alias = nnl_tensor_alias(t, &t->shape, t->stride, t->offset);
-    if (alias) alias->is_view = t->is_view;
-    return alias;
-}
+nnl_tensor *nnl_tensor_detach(const nnl_tensor *t) { return look_new(t, &t->shape, t->stride, t->offset); }
 
 nnl_tensor *nnl_tensor_retain(nnl_tensor *t) {
     t->refs++;
@@ -99,6 +107,7 @@ void nnl_tensor_release(nnl_tensor *t) {
     nnl_context *ctx = t->ctx;
     storage_release(t->storage);
     if (t->autograd) ctx->autograd_free(t->autograd);
+    nnl_tensor_release(t->base);
     nnl_free(&ctx->allocator, t);
     ctx->live_tensors--;
     nnl_context_release(ctx);
@@ -122,4 +131,53 @@ bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
 
 nnl_compute nnl_tensor_compute(const nnl_tensor *t) { return nnl_dtype_get(t->dtype)->compute; }
 
-void nnl_tensor_changed(nnl_tensor *t) { t->storage->version++; }
+// ---- holds
+
+static void hold_link(nnl_hold *hold, nnl_storage *storage) {
+    hold->next = storage->holds;
+    hold->link = &storage->holds;
+    if (hold->next) hold->next->link = &hold->next;
+    storage->holds = hold;
+}
+
+static void hold_unlink(nnl_hold *hold) {
+    *hold->link = hold->next;
+    if (hold->next) hold->next->link = hold->link;
+}
+
+void nnl_hold_take(nnl_hold *hold, nnl_tensor *t) {
+    hold->tensor = nnl_tensor_retain(t);
+    hold_link(hold, t->storage);
+}
+
+void nnl_hold_drop(nnl_hold *hold) {
+    nnl_tensor *t = hold->tensor;
+    if (!t) return;
+    hold_unlink(hold);
+    hold->tensor = NULL;
+    nnl_tensor_release(t);
+}
+
+// Each drop may free what has other holds of the list.
+void nnl_tensor_changed(nnl_tensor *t) {
+    while (t->storage->holds) nnl_hold_drop(t->storage->holds);
+}
+
+nnl_status nnl_tensor_part_ways(nnl_tensor *t) {
+    nnl_tensor *copy = nnl_tensor_new(t->ctx, t->dtype, &t->shape);
+    if (!copy) return t->ctx->status;
+    nnl_apply_copy(copy, t);
+    for (nnl_hold *hold = t->storage->holds, *next; hold; hold = next) {
+        next = hold->next;
+        if (hold->tensor != t) continue;
+        hold_unlink(hold);
+        hold_link(hold, copy->storage);
+    }
+    nnl_storage *old = t->storage;
+    t->storage = copy->storage;
+    t->offset = 0;
+    for (int d = 0; d < t->shape.ndim; d++) t->stride[d] = copy->stride[d];
+    copy->storage = old;
+    nnl_tensor_release(copy);
+    return NNL_OK;
+}
