@@ -29,7 +29,7 @@ nn.Parameter = module.Parameter
 local parts = {
   Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
   Lambda = "containers", save = "files", load = "files", load_bytes = "files",
-  Function = "autograd", gradcheck = "autograd",
+  Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = { data = "data", metrics = "metrics", optim = "optim" }
 

@@ -14,6 +14,7 @@ typedef enum nnl_kept {
     NNL_KEPT_TENSOR = 1, // metatables
     NNL_KEPT_LAYER,
     NNL_KEPT_OPTIMIZER,
+    NNL_KEPT_HOOK,
     NNL_KEPT_CALLBACKS, // Lua functions that the graph holds, by number
     NNL_KEPT_ERROR,     // what a callback raised, on its way through the engine
     NNL_KEPT_OUTPUT,    // the function given to nn.set_output

@@ -105,6 +105,8 @@ static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *n
         lua_pushboolean(L, nnl_requires_grad(t));
     } else if (strcmp(name, "is_leaf") == 0) {
         lua_pushboolean(L, nnl_is_leaf(t));
+    } else if (strcmp(name, "grad_fn") == 0 && !nnl_is_leaf(t)) {
+        lua_pushstring(L, nnl_is_behind(t) ? "indexing" : t->autograd->node->op->name);
     } else if (strcmp(name, "grad") == 0 && nnl_grad_get(t)) {
         return nnl_push_borrowed(L, bind, nnl_grad_get(t));
     } else {

@@ -108,18 +108,6 @@ static nnl_status accumulate_leaf(nnl_context *ctx, nnl_autograd *leaf, nnl_tens
     return accumulate(ctx, &leaf->grad, grad);
 }
 
-static nnl_status run_hooks(nnl_context *ctx, nnl_autograd *autograd) {
-    for (nnl_hook *hook = autograd->hooks; hook; hook = hook->next) {
-        nnl_tensor *replacement = NULL;
-        nnl_status status = hook->run(ctx, hook->arg, autograd->pending, &replacement);
-        if (status != NNL_OK) return status;
-        if (!replacement) continue;
-        nnl_tensor_release(autograd->pending);
-        autograd->pending = replacement;
-    }
-    return NNL_OK;
-}
-
 static nnl_status queue_leaf(walk *w, nnl_autograd *leaf) {
     if (w->n_leaves == w->leaf_room) {
         nnl_autograd **more = grown(w->ctx, w->leaves, w->n_leaves, &w->leaf_room);
@@ -193,7 +181,7 @@ static nnl_status collect(walk *w, nnl_node *node, nnl_tensor **dout) {
     for (int k = 0; k < node->n_outputs; k++) {
         nnl_autograd *output = node->output[k];
         if (!output || !output->pending) continue;
-        nnl_status status = run_hooks(w->ctx, output);
+        nnl_status status = nnl_hooks_run(w->ctx, output);
         if (status != NNL_OK) return status;
         bool kept = w->capture && output->captured;
         dout[k] = kept ? nnl_tensor_retain(output->pending) : output->pending;
@@ -323,7 +311,7 @@ static nnl_status visit(walk *w, nnl_node *node) {
 static nnl_status finish_leaves(walk *w, nnl_status status) {
     for (size_t i = 0; i < w->n_leaves; i++) {
         nnl_autograd *leaf = w->leaves[i];
-        if (status == NNL_OK) status = run_hooks(w->ctx, leaf);
+        if (status == NNL_OK) status = nnl_hooks_run(w->ctx, leaf);
         if (!w->capture) {
             nnl_tensor *grad = leaf->pending;
             leaf->pending = NULL;

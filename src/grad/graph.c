@@ -44,12 +44,11 @@ nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t) {
 void nnl_autograd_retain(nnl_autograd *autograd) { autograd->refs++; }
 
 static void hooks_free(nnl_autograd *autograd) {
-    nnl_hook *hook = autograd->hooks;
-    while (hook) {
-        nnl_hook *next = hook->next;
+    while (autograd->hooks) {
+        nnl_hook *hook = autograd->hooks;
+        autograd->hooks = hook->next;
         hook->free(autograd->ctx, hook->arg);
         nnl_free(&autograd->ctx->allocator, hook);
-        hook = next;
     }
 }
 
@@ -83,6 +82,9 @@ static void node_drop_contents(nnl_node *node, nnl_node **list) {
         nnl_autograd *input = node->input[i];
         node->input[i] = NULL;
         autograd_drop(input, list);
+    }
+    for (int k = 0; k < node->n_outputs; k++) {
+        if (node->output[k] && !node->output[k]->running) hooks_free(node->output[k]);
     }
     if (node->op->free_state && !node->freed) node->op->free_state(node->ctx, node->state);
     node->freed = true;
@@ -225,6 +227,14 @@ nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_
     return NNL_OK;
 }
 
+nnl_status nnl_detach_in_place(nnl_context *ctx, nnl_tensor *t) {
+    if (t->base) {
+        return nnl_fail(ctx, NNL_ERR_STATE, "detach_: a view cannot leave the graph in place; use detach()");
+    }
+    place_take(t, NULL);
+    return NNL_OK;
+}
+
 nnl_status nnl_retain_grad(nnl_context *ctx, nnl_tensor *t) {
     if (!nnl_requires_grad(t)) {
         return nnl_fail(ctx, NNL_ERR_STATE, "retain_grad: the tensor does not require a gradient");
@@ -247,6 +257,7 @@ nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad) {
     if (!grad && !t->autograd) return NNL_OK;
     nnl_autograd *autograd = nnl_autograd_of(ctx, t);
     if (!autograd) return NNL_ERR_MEMORY;
+    if (grad == t) return nnl_fail(ctx, NNL_ERR_ARGUMENT, "grad: a tensor cannot be its own gradient");
     if (grad) nnl_tensor_retain(grad);
     nnl_tensor_release(autograd->grad);
     autograd->grad = grad;
@@ -255,9 +266,12 @@ nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad) {
 
 nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook) {
     nnl_hook *kept = NULL;
+    nnl_autograd *place = NULL;
     nnl_status status = NNL_OK;
     if (!nnl_requires_grad(t)) {
         status = nnl_fail(ctx, NNL_ERR_STATE, "register_hook: the tensor does not require a gradient");
+    } else if (!(place = nnl_autograd_of(ctx, t))) {
+        status = ctx->status;
     } else if (!(kept = nnl_alloc(&ctx->allocator, sizeof *kept))) {
         status = nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a hook");
     }
@@ -267,10 +281,45 @@ nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook) {
     }
     *kept = hook;
     kept->next = NULL;
-    nnl_hook **end = &t->autograd->hooks;
+    nnl_hook **end = &place->hooks;
     while (*end) end = &(*end)->next;
     *end = kept;
     return NNL_OK;
+}
+
+static void sweep_hooks(nnl_autograd *place) {
+    for (nnl_hook **at = &place->hooks; *at;) {
+        nnl_hook *hook = *at;
+        if (!hook->removed) {
+            at = &hook->next;
+            continue;
+        }
+        *at = hook->next;
+        hook->free(place->ctx, hook->arg);
+        nnl_free(&place->ctx->allocator, hook);
+    }
+}
+
+void nnl_hook_remove(nnl_autograd *place, const void *arg) {
+    for (nnl_hook *hook = place->hooks; hook; hook = hook->next) hook->removed |= hook->arg == arg;
+    if (place->running == 0) sweep_hooks(place);
+}
+
+nnl_status nnl_hooks_run(nnl_context *ctx, nnl_autograd *place) {
+    nnl_status status = NNL_OK;
+    if (!place->hooks) return NNL_OK;
+    place->running++;
+    for (nnl_hook *hook = place->hooks; hook && status == NNL_OK; hook = hook->next) {
+        nnl_tensor *replacement = NULL;
+        if (hook->removed) continue;
+        status = hook->run(ctx, hook->arg, place->pending, &replacement);
+        if (!replacement) continue;
+        nnl_tensor_release(place->pending);
+        place->pending = replacement;
+    }
+    place->running--;
+    if (place->running == 0) sweep_hooks(place);
+    return status;
 }
 
 void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from) {

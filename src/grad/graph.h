@@ -10,6 +10,7 @@
 
 typedef struct nnl_hook {
     struct nnl_hook *next;
+    bool removed; // while the hooks run; it goes when they are through
     // Sees a gradient once it is complete; may return another (new) in its place, or NULL to leave it.
     nnl_status (*run)(nnl_context *ctx, void *arg, nnl_tensor *grad, nnl_tensor **replacement);
     void (*free)(nnl_context *ctx, void *arg);
@@ -26,6 +27,7 @@ typedef struct nnl_autograd {
     nnl_tensor *grad;    // of a leaf, or where retain_grad
     nnl_tensor *pending; // the sum so far, during a walk
     nnl_hook *hooks;
+    uint16_t running; // walks that run these hooks now
     bool captured; // during nnl_grad: its gradient is asked for
     nnl_shape shape;
 } nnl_autograd;
@@ -82,6 +84,9 @@ nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_
 // The tensor's nnl_autograd, brought up to date, and made if there is none; NULL when out of memory. Borrows.
 nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t);
 
+// The tensor becomes a leaf that requires no gradient.
+nnl_status nnl_detach_in_place(nnl_context *ctx, nnl_tensor *t);
+
 nnl_status nnl_retain_grad(nnl_context *ctx, nnl_tensor *t);
 
 // Borrows; NULL where there is none.
@@ -90,8 +95,12 @@ nnl_tensor *nnl_grad_get(const nnl_tensor *t);
 // Retains `grad`, which may be NULL; its shape and dtype must be the tensor's.
 nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad);
 
-// Takes `arg`, freed by hook.free.
+// Takes `arg`, freed by hook.free when the hook is removed, or when its place or the graph before it is freed.
 nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook);
+void nnl_hook_remove(nnl_autograd *place, const void *arg);
+
+// Every hook in order on the place's pending gradient.
+nnl_status nnl_hooks_run(nnl_context *ctx, nnl_autograd *place);
 
 // The place of `from` in the graph becomes that of `to`: after an in-place operation.
 void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from);
