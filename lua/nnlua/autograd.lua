@@ -38,13 +38,16 @@ end
 --- A list that gives its items when it is called, so that `a, b = self:saved_tensors()` works too.
 local Saved = { __call = function(list) return unpack(list) end }
 
---- Run a function of a declaration; its errors tell the operation's name, if it has one.
-local function call_named(declaration, which, ...)
-  if not declaration.name then return declaration[which](...) end
-  local answers = compat.pack(pcall(declaration[which], ...))
-  if answers[1] then return unpack(answers, 2, answers.n) end
+--- The results of a function of a declaration, packed. Its errors tell the operation's name, if it has one; what was
+-- saved is only there meanwhile, as it may hold the graph that holds `use`.
+local function run(declaration, which, use, ...)
+  local answers = compat.pack(pcall(declaration[which], use, ...))
+  use.saved_tensors = nil
+  if answers[1] then return answers end
   local message = answers[2]
-  if type(message) == "string" then message = ("%s %s: %s"):format(declaration.name, which, message) end
+  if declaration.name and type(message) == "string" then
+    message = ("%s %s: %s"):format(declaration.name, which, message)
+  end
   error(message, 0)
 end
 
@@ -62,11 +65,11 @@ local function backward_of(declaration, use, results, positions)
   local count, name = #results, declaration.name or "nn.Function"
   return function(...)
     use.saved_tensors = setmetatable({ select(count + 1, ...) }, Saved)
-    local answers = compat.pack(call_named(declaration, "backward", use, complete({ ... }, results)))
+    local answers = run(declaration, "backward", use, complete({ ... }, results))
     local gradients = {}
     for index, position in ipairs(positions) do
-      gradients[index] = answers[position]
-      if position > answers.n and use.needs_input_grad[position] then
+      gradients[index] = answers[position + 1]
+      if position >= answers.n and use.needs_input_grad[position] then
         error(("%s: backward gave no gradient for input %d"):format(name, position), 0)
       end
     end
@@ -103,9 +106,10 @@ local function apply(declaration, ...)
     local argument = arguments[index]
     use.needs_input_grad[index] = core.is_grad_enabled() and core.is_tensor(argument) and argument.requires_grad
   end
-  local given = compat.pack(core.no_grad(call_named, declaration, "forward", use, ...))
-  local results, shapes = {}, {}
-  for index = 1, given.n do
+  local answers = core.no_grad(run, declaration, "forward", use, ...)
+  local given, results, shapes = {}, {}, {}
+  for index = 1, answers.n - 1 do
+    given[index] = answers[index + 1]
     if not core.is_tensor(given[index]) then
       check.fail(declaration.name or "nn.Function", ("forward returns tensors, result %d is a %s"):format(index,
         type(given[index])))
@@ -157,11 +161,11 @@ end
 local function slope(fn, inputs, flat, index, eps)
   local before = flat[index]
   flat[index] = before + eps
-  local above = weighted_sum(fn, inputs):item()
+  local above = weighted_sum(fn, inputs)
   flat[index] = before - eps
-  local below = weighted_sum(fn, inputs):item()
+  local below = weighted_sum(fn, inputs)
   flat[index] = before
-  return (above - below) / (2 * eps)
+  return above and (above:item() - below:item()) / (2 * eps) or 0
 end
 
 --- Nil where the gradient of an input agrees with the slopes, otherwise where it does not.
@@ -208,9 +212,10 @@ local function compare(who, fn, inputs, limits)
       wanted[#wanted + 1], numbers[#numbers + 1] = input, index
     end
   end
+  if #wanted == 0 then check.fail(who, "expected an input that requires a gradient") end
   local total = weighted_sum(fn, inputs)
-  if not (total and total.requires_grad) then check.fail(who, "no float64 result depends on an input") end
-  local gradients = compat.pack(core.grad(total, wanted, { allow_unused = true }))
+  local depends = total and total.requires_grad
+  local gradients = depends and { core.grad(total, wanted, { allow_unused = true }) } or {}
   for index, number in ipairs(numbers) do
     local where = disagreement(fn, inputs, number, gradients[index], limits)
     if where then return false, where end

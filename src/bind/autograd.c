@@ -32,7 +32,8 @@ static nnl_tensor_list one_or_more(lua_State *L, nnl_bind *bind, int arg) {
 }
 
 // An input that the outputs do not depend on is more often a mistake than meant.
-static void check_used(lua_State *L, const nnl_bind *bind, int table, nnl_tensor *const *grads, size_t count) {
+static void check_used(lua_State *L, const nnl_bind *bind, int table, nnl_tensor *const *grads,
+                       size_t count) {
     if (nnl_option_bool(L, bind, table, "allow_unused")) return;
     for (size_t i = 0; i < count; i++) {
         if (grads[i]) continue;
@@ -328,9 +329,13 @@ static int set_grad_enabled(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"backward", tensor_backward},           {"requires_grad_", tensor_requires_grad},
-    {"retain_grad", tensor_retain_grad},     {"detach", tensor_detach},
-    {"register_hook", tensor_register_hook}, {"detach_", tensor_detach_in_place}, {NULL, NULL},
+    {"backward", tensor_backward},
+    {"requires_grad_", tensor_requires_grad},
+    {"retain_grad", tensor_retain_grad},
+    {"detach", tensor_detach},
+    {"register_hook", tensor_register_hook},
+    {"detach_", tensor_detach_in_place},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {

@@ -8,8 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct walk {
+typedef struct nnl_walk {
     nnl_context *ctx;
+    struct nnl_walk *outer;   // one of whose hooks began this one
+    nnl_node *current;        // being visited
+    nnl_tensor *const *asked; // nnl_grad's inputs
+    size_t n_asked;
     const nnl_backward_options *options;
     bool capture; // nnl_grad: only what was asked for, no .grad
     nnl_node **heap;
@@ -17,6 +21,13 @@ typedef struct walk {
     nnl_autograd **leaves; // with gradients that wait for the end, as hooks or a capture want the whole
     size_t n_leaves, leaf_room;
 } walk;
+
+// What a walk keeps in a place of the graph, while a walk inside of it runs.
+typedef struct aside {
+    nnl_autograd *place;
+    nnl_tensor *pending;
+    bool captured;
+} aside;
 
 static void *grown(nnl_context *ctx, void *items, size_t used, size_t *room) {
     size_t wanted = *room ? *room * 2 : 32;
@@ -326,24 +337,76 @@ static nnl_status finish_leaves(walk *w, nnl_status status) {
     return status;
 }
 
-static nnl_status walk_run(walk *w, nnl_status status) {
+static void put_aside(aside *list, size_t *count, nnl_autograd *place) {
+    if (!place || (!place->pending && !place->captured)) return;
+    list[(*count)++] = (aside){place, place->pending, place->captured};
+    place->pending = NULL;
+    place->captured = false;
+}
+
+static void put_outputs_aside(aside *list, size_t *count, const nnl_node *node) {
+    for (int k = 0; k < node->n_outputs; k++) put_aside(list, count, node->output[k]);
+}
+
+// A walk inside of another finds the graph as if that were not there. Returns new.
+static aside *make_way(walk *outer, size_t *count) {
+    size_t most = NNL_MAX_OUTPUTS * (outer->count + 1) + outer->n_leaves + outer->n_asked;
+    aside *list = nnl_alloc(&outer->ctx->allocator, most * sizeof *list);
+    *count = 0;
+    if (!list) return nnl_fail_null(outer->ctx, NNL_ERR_MEMORY, "out of memory: no room for the walk");
+    for (size_t i = 0; i < outer->count; i++) {
+        outer->heap[i]->queued = false;
+        put_outputs_aside(list, count, outer->heap[i]);
+    }
+    if (outer->current) put_outputs_aside(list, count, outer->current);
+    for (size_t i = 0; i < outer->n_leaves; i++) put_aside(list, count, outer->leaves[i]);
+    for (size_t i = 0; i < outer->n_asked; i++) put_aside(list, count, outer->asked[i]->autograd);
+    return list;
+}
+
+static void give_way_back(walk *outer, aside *list, size_t count) {
+    for (size_t i = 0; i < outer->count; i++) outer->heap[i]->queued = true;
+    for (size_t i = 0; i < count; i++) {
+        list[i].place->pending = list[i].pending;
+        list[i].place->captured = list[i].captured;
+    }
+    nnl_free(&outer->ctx->allocator, list);
+}
+
+static void walk_nodes(walk *w, nnl_status *status) {
     nnl_context *ctx = w->ctx;
     nnl_tensor *none[NNL_MAX_OUTPUTS] = {NULL};
     while (w->count > 0) {
-        nnl_node *node = heap_pop(w);
-        if (status == NNL_OK && ctx->interrupted && ctx->interrupted(ctx->host)) {
-            status = nnl_fail(ctx, NNL_ERR_INTERRUPTED, "backward: interrupted");
+        nnl_node *node = w->current = heap_pop(w);
+        if (*status == NNL_OK && ctx->interrupted && ctx->interrupted(ctx->host)) {
+            *status = nnl_fail(ctx, NNL_ERR_INTERRUPTED, "backward: interrupted");
         }
-        if (status == NNL_OK) {
-            status = visit(w, node);
+        if (*status == NNL_OK) {
+            *status = visit(w, node);
         } else {
             release_places(w, node, none);
             nnl_node_release(node);
         }
     }
+    w->current = NULL;
+}
+
+static nnl_status start(walk *w, const char *who, nnl_tensor *root, nnl_tensor *seed);
+
+// From the roots to the leaves; seeds or its entries may be NULL.
+static nnl_status walk_run(walk *w, const char *who, size_t n, nnl_tensor *const *roots,
+                           nnl_tensor *const *seeds) {
+    nnl_context *ctx = w->ctx;
+    nnl_status status = NNL_OK;
+    bool mode = ctx->grad_enabled;
+    ctx->grad_enabled = w->options->create_graph;
+    for (size_t i = 0; i < n && status == NNL_OK; i++)
+        status = start(w, who, roots[i], seeds ? seeds[i] : NULL);
+    walk_nodes(w, &status);
     status = finish_leaves(w, status);
-    if (w->heap) nnl_free(&ctx->allocator, w->heap);
-    if (w->leaves) nnl_free(&ctx->allocator, w->leaves);
+    ctx->grad_enabled = mode;
+    nnl_free(&ctx->allocator, w->heap);
+    nnl_free(&ctx->allocator, w->leaves);
     return status;
 }
 
@@ -384,21 +447,24 @@ static nnl_status start(walk *w, const char *who, nnl_tensor *root, nnl_tensor *
 
 nnl_status nnl_backward(nnl_context *ctx, nnl_tensor *root, nnl_tensor *seed,
                         const nnl_backward_options *options) {
-    bool mode = ctx->grad_enabled;
-    walk w = {.ctx = ctx, .options = options};
-    ctx->grad_enabled = options->create_graph;
-    nnl_status status = walk_run(&w, start(&w, "backward", root, seed));
-    ctx->grad_enabled = mode;
+    walk w = {.ctx = ctx, .options = options, .outer = ctx->walk};
+    size_t count;
+    aside *list = w.outer ? make_way(w.outer, &count) : NULL;
+    if (w.outer && !list) return ctx->status;
+    ctx->walk = &w;
+    nnl_status status = walk_run(&w, "backward", 1, &root, &seed);
+    ctx->walk = w.outer;
+    if (w.outer) give_way_back(w.outer, list, count);
     return status;
 }
 
-static nnl_status mark_captured(nnl_context *ctx, size_t n, nnl_tensor *const *inputs) {
+static nnl_status check_inputs(nnl_context *ctx, size_t n, nnl_tensor *const *inputs) {
     for (size_t i = 0; i < n; i++) {
         if (!nnl_requires_grad(inputs[i])) {
             return nnl_fail(ctx, NNL_ERR_STATE, "grad: input %zu does not require a gradient", i + 1);
         }
+        if (!nnl_autograd_of(ctx, inputs[i])) return ctx->status;
     }
-    for (size_t i = 0; i < n; i++) inputs[i]->autograd->captured = true;
     return NNL_OK;
 }
 
@@ -418,17 +484,19 @@ static void take_captured(size_t n, nnl_tensor *const *inputs, nnl_tensor **grad
 nnl_status nnl_grad(nnl_context *ctx, size_t n_outputs, nnl_tensor *const *outputs, nnl_tensor *const *seeds,
                     size_t n_inputs, nnl_tensor *const *inputs, nnl_tensor **grads,
                     const nnl_backward_options *options) {
-    bool mode = ctx->grad_enabled;
-    walk w = {.ctx = ctx, .options = options, .capture = true};
+    walk w = {.ctx = ctx, .options = options, .outer = ctx->walk, .capture = true};
+    size_t count;
     memset(grads, 0, n_inputs * sizeof *grads);
-    nnl_status status = mark_captured(ctx, n_inputs, inputs);
-    if (status != NNL_OK) return status;
-    ctx->grad_enabled = options->create_graph;
-    for (size_t i = 0; i < n_outputs && status == NNL_OK; i++) {
-        status = start(&w, "grad", outputs[i], seeds ? seeds[i] : NULL);
-    }
-    status = walk_run(&w, status);
-    ctx->grad_enabled = mode;
+    if (check_inputs(ctx, n_inputs, inputs) != NNL_OK) return ctx->status;
+    aside *list = w.outer ? make_way(w.outer, &count) : NULL;
+    if (w.outer && !list) return ctx->status;
+    for (size_t i = 0; i < n_inputs; i++) inputs[i]->autograd->captured = true;
+    w.asked = inputs;
+    w.n_asked = n_inputs;
+    ctx->walk = &w;
+    nnl_status status = walk_run(&w, "grad", n_outputs, outputs, seeds);
+    ctx->walk = w.outer;
     take_captured(n_inputs, inputs, grads, status == NNL_OK);
+    if (w.outer) give_way_back(w.outer, list, count);
     return status;
 }

@@ -28,7 +28,7 @@ typedef struct nnl_autograd {
     nnl_tensor *pending; // the sum so far, during a walk
     nnl_hook *hooks;
     uint16_t running; // walks that run these hooks now
-    bool captured; // during nnl_grad: its gradient is asked for
+    bool captured;    // during nnl_grad: its gradient is asked for
     nnl_shape shape;
 } nnl_autograd;
 
@@ -95,7 +95,8 @@ nnl_tensor *nnl_grad_get(const nnl_tensor *t);
 // Retains `grad`, which may be NULL; its shape and dtype must be the tensor's.
 nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad);
 
-// Takes `arg`, freed by hook.free when the hook is removed, or when its place or the graph before it is freed.
+// Takes `arg`, freed by hook.free when the hook is removed, or when its place or the graph before it is
+// freed.
 nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook);
 void nnl_hook_remove(nnl_autograd *place, const void *arg);
 

@@ -285,22 +285,58 @@ static nnl_tensor *slope(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *
     return result;
 }
 
-static nnl_status recorded_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *dout, nnl_tensor **dx) {
-    const loss_state *state = node->state;
-    nnl_tensor *x = nnl_node_saved(node, 0), *weight = nnl_node_saved(node, 2);
-    double share = state->reduction == NNL_LOSS_MEAN ? 1 / (double)nnl_tensor_numel(x) : 1;
-    if (nnl_node_needs(node, 1)) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: no second derivative with regard to the target",
-                        loss_names[state->kind]);
+// log(x) with regard to a limit that the losses of probabilities have.
+static nnl_tensor *limited_log(nnl_context *ctx, nnl_tensor *x) {
+    static const double limits[2] = {-100, 0}; // a probability's logarithm is not above 0
+    nnl_tensor *log = nnl_unary_op(ctx, NNL_UNARY_log, x, NULL);
+    nnl_tensor *limited = log ? nnl_unary_op(ctx, NNL_UNARY_clamp, log, limits) : NULL;
+    nnl_tensor_release(log);
+    return limited;
+}
+
+// The same with regard to the target: log(1 - x) - log(x) for probabilities, -x for logits, else the
+// negative.
+static nnl_tensor *target_slope(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x,
+                                nnl_tensor *target) {
+    if (kind == NNL_LOSS_bce) {
+        nnl_tensor *minus = nnl_unary_op(ctx, NNL_UNARY_neg, x, NULL);
+        nnl_tensor *rest = minus ? nnl_add_number(ctx, minus, 1) : NULL;
+        nnl_tensor *a = rest ? limited_log(ctx, rest) : NULL, *b = a ? limited_log(ctx, x) : NULL;
+        nnl_tensor *out = b ? nnl_sub(ctx, a, b) : NULL, *made[] = {minus, rest, a, b};
+        for (int k = 0; k < 4; k++) nnl_tensor_release(made[k]);
+        return out;
     }
-    nnl_tensor *rise = slope(ctx, state->kind, x, nnl_node_saved(node, 1));
+    bool logits = kind == NNL_LOSS_bce_with_logits;
+    nnl_tensor *rise = logits ? nnl_tensor_retain(x) : slope(ctx, kind, x, target);
+    nnl_tensor *fall = rise ? nnl_unary_op(ctx, NNL_UNARY_neg, rise, NULL) : NULL;
+    nnl_tensor_release(rise);
+    return fall;
+}
+
+// dout * weight * rise (/ n). Takes rise; NULL goes through.
+static nnl_tensor *scaled_rise(nnl_context *ctx, nnl_tensor *rise, nnl_tensor *weight, double share,
+                               nnl_tensor *dout) {
     nnl_tensor *weighted = rise ? (weight ? nnl_mul(ctx, rise, weight) : nnl_tensor_retain(rise)) : NULL;
     nnl_tensor *shared = weighted ? nnl_mul_number(ctx, weighted, share) : NULL;
-    if (shared) dx[0] = nnl_mul(ctx, shared, dout);
+    nnl_tensor *out = shared ? nnl_mul(ctx, shared, dout) : NULL;
     nnl_tensor_release(rise);
     nnl_tensor_release(weighted);
     nnl_tensor_release(shared);
-    return dx[0] ? NNL_OK : ctx->status;
+    return out;
+}
+
+static nnl_status recorded_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *dout, nnl_tensor **dx) {
+    const loss_state *state = node->state;
+    nnl_tensor *x = nnl_node_saved(node, 0), *target = nnl_node_saved(node, 1),
+               *weight = nnl_node_saved(node, 2);
+    double share = state->reduction == NNL_LOSS_MEAN ? 1 / (double)nnl_tensor_numel(x) : 1;
+    if (nnl_node_needs(node, 0)) {
+        dx[0] = scaled_rise(ctx, slope(ctx, state->kind, x, target), weight, share, dout);
+        if (!dx[0]) return ctx->status;
+    }
+    if (!nnl_node_needs(node, 1)) return NNL_OK;
+    dx[1] = scaled_rise(ctx, target_slope(ctx, state->kind, x, target), weight, share, dout);
+    return dx[1] ? NNL_OK : ctx->status;
 }
 
 // dx = dout * weight * df/dx (/ n)
