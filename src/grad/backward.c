@@ -132,10 +132,6 @@ static nnl_status queue_leaf(walk *w, nnl_autograd *leaf) {
 
 static nnl_status deliver_leaf(walk *w, nnl_autograd *leaf, nnl_tensor *grad) {
     bool waits = w->capture ? leaf->captured : leaf->hooks != NULL;
-    if (w->capture && !waits) {
-        nnl_tensor_release(grad);
-        return NNL_OK;
-    }
     if (!waits) return accumulate_leaf(w->ctx, leaf, grad);
     if (!leaf->pending && queue_leaf(w, leaf) != NNL_OK) {
         nnl_tensor_release(grad);
@@ -144,9 +140,18 @@ static nnl_status deliver_leaf(walk *w, nnl_autograd *leaf, nnl_tensor *grad) {
     return accumulate(w->ctx, &leaf->pending, grad);
 }
 
+// nnl_grad goes only where its inputs are.
+static bool leads_on(const walk *w, const nnl_autograd *place) {
+    return !w->capture || place->captured || (place->node && place->node->needed);
+}
+
 // Hands a gradient to a tensor's place in the graph. Takes grad. While a gradient is pending, the place is
 // held.
 static nnl_status deliver(walk *w, nnl_autograd *to, nnl_tensor *grad) {
+    if (!leads_on(w, to)) {
+        nnl_tensor_release(grad);
+        return NNL_OK;
+    }
     if (!to->node) return deliver_leaf(w, to, grad);
     if (!to->node->queued && heap_push(w, to->node) != NNL_OK) {
         nnl_tensor_release(grad);
@@ -288,6 +293,15 @@ static nnl_status call_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
     return status;
 }
 
+// Inputs that lead nowhere are not asked for.
+static void hide_inputs(const walk *w, nnl_node *node) {
+    node->hidden = 0;
+    if (!w->capture) return;
+    for (int i = 0; i < node->n_inputs && i < 64; i++) {
+        if (node->input[i] && !leads_on(w, node->input[i])) node->hidden |= (uint64_t)1 << i;
+    }
+}
+
 static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout) {
     nnl_tensor *few[8] = {NULL}, **dx = few;
     if (node->n_inputs > 8) {
@@ -295,6 +309,7 @@ static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout)
         if (!dx) return nnl_fail(w->ctx, NNL_ERR_MEMORY, "out of memory: no room for the walk");
         memset(dx, 0, (size_t)node->n_inputs * sizeof *dx);
     }
+    hide_inputs(w, node);
     nnl_status status = call_backward(w->ctx, node, dout, dx);
     if (status == NNL_OK) {
         status = hand_on(w, node, dx);
@@ -308,12 +323,14 @@ static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *dout)
 // One operation; takes the heap's reference to it.
 static nnl_status visit(walk *w, nnl_node *node) {
     nnl_tensor *dout[NNL_MAX_OUTPUTS] = {NULL};
-    nnl_status status = check_node(w->ctx, node);
+    bool goes_on = !w->capture || node->needed;
+    nnl_status status = goes_on ? check_node(w->ctx, node) : NNL_OK;
     if (status == NNL_OK) status = collect(w, node, dout);
-    if (status == NNL_OK) status = run_backward(w, node, dout);
+    if (status == NNL_OK && goes_on) status = run_backward(w, node, dout);
     release_places(w, node, dout);
     for (int k = 0; k < node->n_outputs; k++) nnl_tensor_release(dout[k]);
-    if (status == NNL_OK && !w->options->retain_graph && !w->options->create_graph) nnl_node_clear(node);
+    bool done = goes_on && !w->options->retain_graph && !w->options->create_graph;
+    if (status == NNL_OK && done) nnl_node_clear(node);
     nnl_node_release(node);
     return status;
 }
@@ -336,6 +353,75 @@ static nnl_status finish_leaves(walk *w, nnl_status status) {
     }
     return status;
 }
+
+// ---- what nnl_grad needs: nodes that lead to one of its inputs
+
+// A node whose inputs are being looked at.
+typedef struct visitor {
+    nnl_node *node;
+    int next;
+} visitor;
+
+typedef struct search {
+    nnl_context *ctx;
+    uint64_t mark;
+    visitor *path; // from a root to the node that is looked at
+    size_t depth, room;
+} search;
+
+static nnl_status enter(search *s, nnl_node *node) {
+    if (s->depth == s->room) {
+        size_t room = s->room ? 2 * s->room : 64;
+        visitor *more = nnl_alloc(&s->ctx->allocator, room * sizeof *more);
+        if (!more) return nnl_fail(s->ctx, NNL_ERR_MEMORY, "out of memory: no room for the walk");
+        if (s->depth > 0) memcpy(more, s->path, s->depth * sizeof *more);
+        nnl_free(&s->ctx->allocator, s->path);
+        s->path = more;
+        s->room = room;
+    }
+    node->mark = s->mark;
+    node->needed = node->freed; // where it led cannot be told any more: an error when it is visited
+    s->path[s->depth++] = (visitor){node, 0};
+    return NNL_OK;
+}
+
+static void leave(search *s) {
+    const nnl_node *node = s->path[--s->depth].node;
+    if (node->needed && s->depth > 0) s->path[s->depth - 1].node->needed = true;
+}
+
+// Marks what can be reached from a node, children before their parents are left.
+static nnl_status search_from(search *s, nnl_node *root) {
+    if (root->mark == s->mark) return NNL_OK;
+    nnl_status status = enter(s, root);
+    while (s->depth > 0 && status == NNL_OK) {
+        visitor *top = &s->path[s->depth - 1];
+        if (top->next == top->node->n_inputs) {
+            leave(s);
+            continue;
+        }
+        const nnl_autograd *input = top->node->input[top->next++];
+        if (!input) continue;
+        bool entered = input->node && input->node->mark == s->mark;
+        if (input->captured || (entered && input->node->needed)) top->node->needed = true;
+        if (input->node && !entered) status = enter(s, input->node);
+    }
+    return status;
+}
+
+static nnl_status find_needed(walk *w, size_t n, nnl_tensor *const *roots) {
+    search s = {.ctx = w->ctx, .mark = ++w->ctx->next_sequence};
+    nnl_status status = NNL_OK;
+    for (size_t i = 0; i < n && status == NNL_OK; i++) {
+        const nnl_autograd *place = nnl_requires_grad(roots[i]) ? nnl_autograd_of(w->ctx, roots[i]) : NULL;
+        if (place && place->node) status = search_from(&s, place->node);
+    }
+    for (size_t i = 0; i < w->count && status == NNL_OK; i++) status = search_from(&s, w->heap[i]);
+    nnl_free(&s.ctx->allocator, s.path);
+    return status;
+}
+
+// ---- walks inside of walks
 
 static void put_aside(aside *list, size_t *count, nnl_autograd *place) {
     if (!place || (!place->pending && !place->captured)) return;
@@ -364,13 +450,14 @@ static aside *make_way(walk *outer, size_t *count) {
     return list;
 }
 
-static void give_way_back(walk *outer, aside *list, size_t count) {
+static nnl_status give_way_back(walk *outer, aside *list, size_t count) {
     for (size_t i = 0; i < outer->count; i++) outer->heap[i]->queued = true;
     for (size_t i = 0; i < count; i++) {
         list[i].place->pending = list[i].pending;
         list[i].place->captured = list[i].captured;
     }
     nnl_free(&outer->ctx->allocator, list);
+    return outer->capture ? find_needed(outer, 0, NULL) : NNL_OK;
 }
 
 static void walk_nodes(walk *w, nnl_status *status) {
@@ -454,8 +541,8 @@ nnl_status nnl_backward(nnl_context *ctx, nnl_tensor *root, nnl_tensor *seed,
     ctx->walk = &w;
     nnl_status status = walk_run(&w, "backward", 1, &root, &seed);
     ctx->walk = w.outer;
-    if (w.outer) give_way_back(w.outer, list, count);
-    return status;
+    nnl_status outer = w.outer ? give_way_back(w.outer, list, count) : NNL_OK;
+    return status == NNL_OK ? outer : status;
 }
 
 static nnl_status check_inputs(nnl_context *ctx, size_t n, nnl_tensor *const *inputs) {
@@ -494,9 +581,14 @@ nnl_status nnl_grad(nnl_context *ctx, size_t n_outputs, nnl_tensor *const *outpu
     w.asked = inputs;
     w.n_asked = n_inputs;
     ctx->walk = &w;
-    nnl_status status = walk_run(&w, "grad", n_outputs, outputs, seeds);
+    nnl_status status = find_needed(&w, n_outputs, outputs);
+    if (status == NNL_OK) status = walk_run(&w, "grad", n_outputs, outputs, seeds);
     ctx->walk = w.outer;
     take_captured(n_inputs, inputs, grads, status == NNL_OK);
-    if (w.outer) give_way_back(w.outer, list, count);
-    return status;
+    nnl_status outer = w.outer ? give_way_back(w.outer, list, count) : NNL_OK;
+    for (size_t i = 0; i < n_inputs && outer != NNL_OK; i++) {
+        nnl_tensor_release(grads[i]);
+        grads[i] = NULL;
+    }
+    return status == NNL_OK ? outer : status;
 }

@@ -328,6 +328,9 @@ void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from) {
     place_take(to, autograd);
 }
 
-bool nnl_node_needs(const nnl_node *node, int input) { return node->input[input] != NULL; }
+bool nnl_node_needs(const nnl_node *node, int input) {
+    bool hidden = input < 64 && (node->hidden >> input & 1) != 0;
+    return node->input[input] != NULL && !hidden;
+}
 
 nnl_tensor *nnl_node_saved(const nnl_node *node, int k) { return node->saved[k].hold.tensor; }

@@ -46,7 +46,10 @@ struct nnl_node {
     uint64_t sequence;
     int n_inputs, n_outputs, n_saved;
     bool freed, queued;
-    nnl_autograd **input;                  // NULL where no gradient is wanted
+    bool needed; // by the walk with this mark: it leads to a gradient that was asked for
+    uint64_t mark;
+    uint64_t hidden;      // bits of the first inputs that the walk does not want gradients of
+    nnl_autograd **input; // NULL where no gradient is wanted
     nnl_autograd *output[NNL_MAX_OUTPUTS]; // not counted: NULL once nobody can ask
     nnl_saved *saved;
     void *state;

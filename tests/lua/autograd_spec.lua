@@ -211,6 +211,30 @@ describe("nn.grad", function()
     assert.matches("do not depend on input 2", message_of(nn.grad, (x * 2):sum(), { x, other }))
   end)
 
+  it("goes only where its inputs are", function()
+    local visited = 0
+    local counted = nn.Function {
+      forward = function(_, x) return x * 2 end,
+      backward = function(_, dout)
+        visited = visited + 1
+        return dout * 2
+      end,
+    }
+    local x, w = leaf { 1, 2 }, leaf { 3, 4 }
+    local y, z = counted(w), x * 5
+    local loss = (y * z):sum()
+    assert_tensor(nn.grad(loss, x, { retain_graph = true }), { 2 }, { 30, 40 })
+    assert.equal(0, visited)
+    local dy, dz = nn.grad(loss, { y, z }, { retain_graph = true })
+    assert_tensor(dy, { 2 }, { 5, 10 })
+    assert_tensor(dz, { 2 }, { 6, 8 })
+    assert.equal(0, visited)
+    assert_tensor(nn.grad(y, y, { grad_outputs = z:detach(), retain_graph = true }), { 2 }, { 5, 10 })
+    loss:backward()
+    assert.equal(1, visited)
+    assert_tensor(w.grad, { 2 }, { 10, 20 })
+  end)
+
   it("takes the gradients of its outputs", function()
     local x = leaf { 1, 2 }
     local y, z = x * 3, x * x
