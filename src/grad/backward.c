@@ -262,9 +262,9 @@ static nnl_status check_node(nnl_context *ctx, const nnl_node *node) {
 static nnl_status exchange_saved(nnl_context *ctx, nnl_node *node, nnl_tensor **kept) {
     for (int k = 0; k < node->n_saved; k++) {
         nnl_saved *saved = &node->saved[k];
-        nnl_autograd *place = saved->output >= 0 ? node->output[saved->output] : NULL;
         kept[k] = NULL;
-        if (!place || !saved->hold.tensor) continue;
+        if (!saved->hold.tensor || saved->output < 0 || !node->output[saved->output]) continue;
+        nnl_autograd *place = node->output[saved->output];
         nnl_tensor *look = nnl_tensor_detach(saved->hold.tensor);
         if (!look) return ctx->status;
         nnl_autograd_retain(place);

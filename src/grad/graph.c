@@ -117,10 +117,17 @@ void nnl_node_clear(nnl_node *node) {
     node_list_free(list);
 }
 
+// Without the last ones, where there is nothing to save.
+static int saved_count(const nnl_recording *r) {
+    int count = r->n_saved;
+    while (count > 0 && !r->saved[count - 1]) count--;
+    return count;
+}
+
 // One block holds the node, its inputs, its saved values and its state.
 static nnl_node *node_new(nnl_context *ctx, const nnl_recording *r) {
     size_t inputs = sizeof(nnl_node), saved = inputs + (size_t)r->n_inputs * sizeof(nnl_autograd *);
-    size_t state = saved + (size_t)r->n_saved * sizeof(nnl_saved);
+    size_t state = saved + (size_t)saved_count(r) * sizeof(nnl_saved);
     char *block = nnl_alloc(&ctx->allocator, state + r->state_size);
     if (!block) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for the graph");
     nnl_node *node = (nnl_node *)(void *)block;
@@ -150,7 +157,7 @@ static int8_t position_among(const nnl_tensor *t, nnl_tensor *const *list, int c
 
 // A result is saved without its place in the graph, which would hold the node itself for ever.
 static nnl_status node_save(nnl_node *node, const nnl_recording *r) {
-    for (int k = 0; k < r->n_saved; k++) {
+    for (int k = 0, count = saved_count(r); k < count; k++) {
         nnl_tensor *t = r->saved[k];
         nnl_saved *saved = &node->saved[k];
         saved->hold.tensor = NULL;
@@ -333,4 +340,6 @@ bool nnl_node_needs(const nnl_node *node, int input) {
     return node->input[input] != NULL && !hidden;
 }
 
-nnl_tensor *nnl_node_saved(const nnl_node *node, int k) { return node->saved[k].hold.tensor; }
+nnl_tensor *nnl_node_saved(const nnl_node *node, int k) {
+    return k < node->n_saved ? node->saved[k].hold.tensor : NULL;
+}
