@@ -245,7 +245,8 @@ function autograd.gradgradcheck(fn, inputs, options)
       if given[index].requires_grad then wanted[#wanted + 1] = given[index] end
     end
     return core.enable_grad(function()
-      local first = compat.pack(core.grad(weighted_sum(fn, given), wanted, { create_graph = true, allow_unused = true }))
+      local recorded = { create_graph = true, allow_unused = true }
+      local first = compat.pack(core.grad(weighted_sum(fn, given), wanted, recorded))
       local found = {}
       for index = 1, first.n do found[#found + 1] = first[index] end
       return unpack(found)

@@ -258,7 +258,7 @@ static nnl_status function_backward(nnl_context *ctx, nnl_node *node, nnl_tensor
     return nnl_callback_run(h->bind, h->callback, function_body, &call);
 }
 
-static void function_free(nnl_context *ctx, void *state) {
+static void function_free(nnl_context *ctx, const void *state) {
     const held *h = state;
     (void)ctx;
     nnl_callback_free(h->bind, h->callback);

@@ -103,6 +103,11 @@ static nnl_status accumulate(nnl_context *ctx, nnl_tensor **sum, nnl_tensor *gra
     return NNL_OK;
 }
 
+// What a walk made, and gives to a script, is a tensor like any other.
+static void hand_out(nnl_tensor *grad) {
+    if (!grad->base) grad->seen = 0;
+}
+
 // A script may hold .grad, so it is a tensor of its own: never a part of another, never shared.
 static nnl_status accumulate_leaf(nnl_context *ctx, nnl_autograd *leaf, nnl_tensor *grad) {
     if (leaf->grad && !ctx->grad_enabled && !leaf->grad->autograd) {
@@ -116,6 +121,7 @@ static nnl_status accumulate_leaf(nnl_context *ctx, nnl_autograd *leaf, nnl_tens
         if (!own) return NNL_ERR_MEMORY;
         grad = own;
     }
+    hand_out(grad);
     return accumulate(ctx, &leaf->grad, grad);
 }
 
@@ -559,6 +565,7 @@ static void take_captured(size_t n, nnl_tensor *const *inputs, nnl_tensor **grad
     for (size_t i = 0; i < n; i++) {
         nnl_tensor *grad = inputs[i]->autograd->pending;
         grads[i] = wanted && grad ? nnl_tensor_retain(grad) : NULL;
+        if (grads[i]) hand_out(grads[i]);
     }
     for (size_t i = 0; i < n; i++) {
         nnl_autograd *place = inputs[i]->autograd;

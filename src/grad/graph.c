@@ -201,14 +201,21 @@ static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_record
     return NNL_OK;
 }
 
-nnl_status nnl_record(nnl_context *ctx, const nnl_recording *r) {
-    if (!nnl_grad_wanted(ctx, r->inputs, r->n_inputs)) return NNL_OK;
+static nnl_status inputs_catch_up(nnl_context *ctx, const nnl_recording *r) {
     for (int i = 0; i < r->n_inputs; i++) {
         nnl_tensor *input = r->inputs[i];
         if (input && nnl_is_behind(input) && nnl_catch_up(ctx, input) != NNL_OK) return ctx->status;
     }
-    nnl_node *node = node_new(ctx, r);
-    if (!node) return NNL_ERR_MEMORY;
+    return NNL_OK;
+}
+
+nnl_status nnl_record(nnl_context *ctx, const nnl_recording *r) {
+    if (!nnl_grad_wanted(ctx, r->inputs, r->n_inputs)) return NNL_OK;
+    nnl_node *node = inputs_catch_up(ctx, r) == NNL_OK ? node_new(ctx, r) : NULL;
+    if (!node) {
+        if (r->op->free_state) r->op->free_state(ctx, r->state);
+        return ctx->status;
+    }
     node->refs = 1;
     node_take_inputs(node, r);
     nnl_status status = node_save(node, r);

@@ -65,7 +65,7 @@ typedef struct nnl_recording {
     nnl_tensor *const *outputs;
     int n_saved;
     nnl_tensor *saved[NNL_MAX_SAVED]; // NULL entries are allowed
-    const void *state;                // copied
+    const void *state; // copied; what it owns is the node's, and let go of where recording fails
     size_t state_size;
 } nnl_recording;
 

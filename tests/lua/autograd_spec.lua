@@ -304,6 +304,38 @@ describe("nn.gradcheck", function()
     assert.matches("input 1 is float32", message_of(nn.gradcheck, fn, { leaf { 1 } }))
   end)
 
+  it("holds for gradients of gradients through indexing, norms, losses and layers", function()
+    local function values(...)
+      return (nn.rand({ ... }, { dtype = "float64" }) * 0.8 + 0.1):requires_grad_()
+    end
+    local x, y, labels = values(3, 4), values(3, 4), nn.tensor({ 1, 3, 2 }, { dtype = "int64" })
+    local dense = nn.Dense(4, 5, { activation = "gelu" }):to("float64")
+    local functions = {
+      function(a, b) return a[a:gt(0.4)] ^ 2, b[labels] ^ 3, a:norm(2, 1) * b:norm(1.5), a:var(1) * b:std() end,
+      function(a, b)
+        local c = a * a
+        c[labels] = b ^ 3
+        c[{ {}, { 2, 3 } }]:mul_(a[{ {}, { 1, 2 } }])
+        return c * c
+      end,
+      function(a, b) return nn.functional.mse_loss(a, b), nn.functional.binary_cross_entropy(a, b) end,
+      function(a, b)
+        return nn.functional.cross_entropy(a * b, labels, { label_smoothing = 0.1 }), dense(a):matmul(dense(b):t())
+      end,
+    }
+    for _, fn in ipairs(functions) do assert.is_true(nn.gradgradcheck(fn, { x, y }, { atol = 1e-4 })) end
+  end)
+
+  it("names what has no further derivative", function()
+    local x = leaf({ 0, 2, 3 }, "float64")
+    local g = nn.grad(x:prod(), x, { create_graph = true })
+    assert_tensor(g, { 3 }, { 6, 0, 0 })
+    g = (g * g):sum()
+    assert.matches("the gradient of prod where a factor is 0 is not differentiable", message_of(g.backward, g))
+    local second = nn.grad(nn.grad(x:exp():sum(), x, { create_graph = true }):sum(), x, { create_graph = true }):sum()
+    assert.matches("the second derivative of exp is not differentiable", message_of(second.backward, second))
+  end)
+
   it("finds a second derivative that is missing", function()
     local constant = nn.Function {
       forward = function(self, x)
