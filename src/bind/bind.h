@@ -38,6 +38,9 @@ typedef struct nnl_bind {
 
 // The state, for a C function of ours.
 nnl_bind *nnl_bind_of(lua_State *L);
+// For finalizers, which may run in the middle of another function of ours: what they let go of may be a
+// callback.
+void nnl_bind_finalizing(lua_State *L);
 
 // ---- opening (nnlua.c). A part finds the table nnlua.core at stack index 1 and the state's userdata at 2.
 enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };

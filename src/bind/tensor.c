@@ -16,6 +16,11 @@ nnl_bind *nnl_bind_of(lua_State *L) {
     return bind;
 }
 
+void nnl_bind_finalizing(lua_State *L) {
+    nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));
+    bind->L = L; // the thread before may be garbage itself
+}
+
 void **nnl_push_object(lua_State *L, nnl_kept kind) {
     void **object = nnl_lua_new_userdata(L, sizeof *object, 0);
     *object = NULL;
@@ -80,6 +85,7 @@ static int tensor_gc(lua_State *L) {
     nnl_tensor **object = lua_touserdata(L, 1);
     nnl_tensor *t = *object;
     *object = NULL;
+    nnl_bind_finalizing(L);
     nnl_tensor_release(t);
     return 0;
 }

@@ -91,6 +91,23 @@ describe("a hook", function()
     assert_tensor(x.grad, { 1 }, { 4 })
   end)
 
+  it("goes with its graph when the coroutine that made it is long gone", function()
+    for _ = 1, 20 do
+      local kept
+      coroutine.wrap(function()
+        local y = leaf { 1 } * 2
+        y:register_hook(function(grad) return grad * 2 end)
+        kept = y:sum()
+        coroutine.yield()
+      end)()
+      collectgarbage()
+      assert.is_true(kept ~= nil)
+      kept = nil
+      collectgarbage()
+      assert.is_nil(kept)
+    end
+  end)
+
   it("is refused on a tensor that requires no gradient", function()
     local x = nn.ones(1)
     assert.matches("does not require a gradient", message_of(x.register_hook, x, print))
