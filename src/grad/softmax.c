@@ -67,7 +67,6 @@ static nnl_tensor *dim_back(nnl_tensor *x, int dim) {
         stride[d] = x->stride[from];
     }
     nnl_tensor *turned = nnl_tensor_alias(x, &shape, stride, x->offset);
-    if (turned) turned->is_view = false;
     nnl_tensor_release(x);
     return turned;
 }

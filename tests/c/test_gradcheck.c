@@ -1,6 +1,6 @@
-// test_gradcheck.c: the gradient of every operation that has one, against finite differences in float64. The
-// list comes from the records themselves, so a new operation is checked without being named here; only
-// arguments that cannot be guessed from a record's declaration are.
+// test_gradcheck.c: the gradient of every operation that has one, and the gradient of that, against finite
+// differences in float64. The list comes from the records themselves, so a new operation is checked without
+// being named here; only arguments that cannot be guessed from a record's declaration are.
 #include "engine.h"
 
 #include <math.h>
@@ -79,6 +79,7 @@ typedef struct trial {
     nnl_tensor *leaf[NNL_MAX_ARGS];
     nnl_tensor *other[NNL_MAX_ARGS]; // tensors without gradients: positions, masks
     int others;
+    bool second; // the value is that of the gradients, and what is checked their derivative
 } trial;
 
 static bool is_named(const nnl_param *p, const char *name) { return strcmp(p->name, name) == 0; }
@@ -208,11 +209,19 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     }
 }
 
+// sum(out^2 * weights): its gradient depends on the result too.
+static nnl_tensor *weighted_square(nnl_context *ctx, nnl_tensor *out) {
+    nnl_tensor *square = nnl_mul(ctx, out, out), *sum = square ? weighted_sum(ctx, square) : NULL;
+    nnl_tensor_release(square);
+    return sum;
+}
+
 // The sum over all the results of an operation that gives a list, each with a weight of its own.
-static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list) {
+static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list, bool second) {
     nnl_tensor *total = NULL;
     for (size_t k = 0; k < list.count; k++) {
-        nnl_tensor *sum = weighted_sum(ctx, list.items[k]), *share = nnl_mul_number(ctx, sum, (double)k + 1);
+        nnl_tensor *sum = second ? weighted_square(ctx, list.items[k]) : weighted_sum(ctx, list.items[k]),
+                   *share = nnl_mul_number(ctx, sum, (double)k + 1);
         nnl_tensor *more = total ? nnl_add(ctx, total, share) : nnl_tensor_retain(share);
         nnl_tensor_release(sum);
         nnl_tensor_release(share);
@@ -222,13 +231,15 @@ static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list) 
     return total;
 }
 
-static nnl_tensor *loss_of(nnl_context *ctx, const nnl_call *call) {
+static nnl_tensor *loss_of(nnl_context *ctx, const nnl_call *call, bool second) {
     bool list = call->op->outputs == NNL_LIST_OUTPUT;
-    return list ? weighted_sum_of_list(ctx, call->results) : weighted_sum(ctx, call->out[0]);
+    if (list) return weighted_sum_of_list(ctx, call->results, second);
+    return second ? weighted_square(ctx, call->out[0]) : weighted_sum(ctx, call->out[0]);
 }
 
-// The operation on the leaves as they are now. Returns new; NULL with the context's error.
-static nnl_tensor *run(trial *t) {
+// A number that depends on the operation on the leaves as they are now. Returns new; NULL with the context's
+// error.
+static nnl_tensor *run_op(trial *t) {
     nnl_call call;
     nnl_tensor *inputs[NNL_MAX_ARGS] = {NULL};
     int used = 0, constants = 0;
@@ -240,12 +251,33 @@ static nnl_tensor *run(trial *t) {
         fill_argument(t, &call, i, inputs, &used, &constants);
     }
     nnl_status status = nnl_call_run(t->ctx, &call);
-    nnl_tensor *loss = status == NNL_OK ? loss_of(t->ctx, &call) : NULL;
+    nnl_tensor *loss = status == NNL_OK ? loss_of(t->ctx, &call, t->second) : NULL;
     nnl_call_release_results(t->ctx, &call);
     for (int k = 0; k < NNL_MAX_OUTPUTS; k++) nnl_tensor_release(call.out[k]);
     for (int k = 0; k < t->leaves; k++) nnl_tensor_release(inputs[k]);
     return loss;
 }
+
+// A number that depends on the gradients of that. Takes loss.
+static nnl_tensor *of_gradients(trial *t, nnl_tensor *loss) {
+    const nnl_backward_options recorded = {true, true};
+    nnl_tensor *grads[NNL_MAX_ARGS] = {NULL}, *total = NULL;
+    if (!loss || !nnl_requires_grad(loss)) return loss;
+    nnl_status status = nnl_grad(t->ctx, 1, &loss, NULL, (size_t)t->leaves, t->leaf, grads, &recorded);
+    for (int k = 0; k < t->leaves; k++) {
+        nnl_tensor *part = grads[k] ? weighted_sum(t->ctx, grads[k]) : NULL;
+        nnl_tensor *sum = part && total ? nnl_add(t->ctx, total, part) : NULL;
+        nnl_tensor_release(grads[k]);
+        if (!part) continue;
+        if (total) nnl_tensor_release(part);
+        nnl_tensor_release(sum ? total : NULL);
+        total = sum ? sum : part;
+    }
+    nnl_tensor_release(loss);
+    return status == NNL_OK ? total : NULL;
+}
+
+static nnl_tensor *run(trial *t) { return t->second ? of_gradients(t, run_op(t)) : run_op(t); }
 
 static double value_of(trial *t) {
     nnl_tensor *loss = run(t);
@@ -265,14 +297,14 @@ static void compare(trial *t, int k) {
         double below = value_of(t);
         x[i] = kept;
         double expected = (above - below) / (2 * STEP), got = grad ? engine_item(grad, i) : 0;
-        CHECK_MESSAGE(fabs(got - expected) <= 1e-6 + 1e-5 * fabs(expected),
-                      "%s, %s, input %d, element %d: %g, expected %g", t->op->name, layout_names[t->how],
-                      k + 1, (int)i + 1, got, expected);
+        CHECK_MESSAGE(fabs(got - expected) <= 1e-6 + 1e-5 * fabs(expected) + (t->second ? 1e-5 : 0),
+                      "%s, %s%s, input %d, element %d: %g, expected %g", t->op->name, layout_names[t->how],
+                      t->second ? ", second derivative" : "", k + 1, (int)i + 1, got, expected);
     }
 }
 
-static void check_op(nnl_context *ctx, const nnl_op *op, layout how) {
-    trial t = {.ctx = ctx, .op = op, .how = how};
+static void check_op(nnl_context *ctx, const nnl_op *op, layout how, bool second) {
+    trial t = {.ctx = ctx, .op = op, .how = how, .second = second};
     const nnl_backward_options options = {false, false};
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg_kind kind = op->params[i].kind;
@@ -303,6 +335,9 @@ static bool is_checked(const nnl_op *op, layout how) {
            !refused;
 }
 
+// CTC's gradient is made in its forward pass and has none of its own, as everywhere.
+static bool has_second(const nnl_op *op) { return strcmp(op->name, "ctc_loss") != 0; }
+
 int main(void) {
     nnl_context *ctx = engine_new();
     nnl_op_cursor cursor = {0, 0};
@@ -310,7 +345,9 @@ int main(void) {
     while ((op = nnl_ops_next(&cursor)) != NULL) {
         check_that(op->name);
         for (int how = 0; how < LAYOUTS; how++) {
-            if (is_checked(op, (layout)how)) check_op(ctx, op, (layout)how);
+            if (!is_checked(op, (layout)how)) continue;
+            check_op(ctx, op, (layout)how, false);
+            if (has_second(op)) check_op(ctx, op, (layout)how, true);
         }
         CHECK_MESSAGE(ctx->live_tensors == 0, "%s: %d tensors stay", op->name, (int)ctx->live_tensors);
     }
