@@ -81,6 +81,14 @@ static const char *const kind_names[] = {
     [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors",
 };
 
+// Sizes and dimensions, when they are not a table, take all the arguments that are left, unless others
+// follow.
+static bool takes_rest(const reading *r, int param) {
+    nnl_arg_kind kind = r->op->params[param].kind;
+    bool last = param + 1 == NNL_MAX_ARGS || r->op->params[param + 1].kind == NNL_ARG_END;
+    return (kind == NNL_ARG_SHAPE || kind == NNL_ARG_DIMS) && last;
+}
+
 static void read_value(const reading *r, int index, int param) {
     lua_State *L = r->L;
     const nnl_param *p = &r->op->params[param];
@@ -112,7 +120,8 @@ static void read_value(const reading *r, int index, int param) {
         read_dims(r, index, param);
         break;
     case NNL_ARG_SHAPE:
-        nnl_check_shape(L, r->bind, index, r->last, nnl_call_list(r->call, param));
+        nnl_check_shape(L, r->bind, index, takes_rest(r, param) ? r->last : index,
+                        nnl_call_list(r->call, param));
         break;
     case NNL_ARG_DTYPE:
         arg->i = nnl_check_dtype(L, r->bind, index);
@@ -126,12 +135,6 @@ static void read_value(const reading *r, int index, int param) {
     case NNL_ARG_END:
         break;
     }
-}
-
-// The kinds that take all the arguments that are left, when they are not a table.
-static bool takes_rest(const reading *r, int param) {
-    nnl_arg_kind kind = r->op->params[param].kind;
-    return kind == NNL_ARG_SHAPE || (kind == NNL_ARG_DIMS && r->op->params[param + 1].kind == NNL_ARG_END);
 }
 
 // x:permute(2, 1): dims as further arguments

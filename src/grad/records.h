@@ -17,6 +17,9 @@ nnl_status nnl_call_dims(nnl_context *ctx, const nnl_call *call, int arg, const 
 // The dtype that arithmetic on an integer tensor has when the result is a fraction; a float stays what it is.
 nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 
+// A floating-point tensor as contiguous float32 or float64, halves converted, recorded; returns new.
+nnl_tensor *nnl_array(nnl_context *ctx, nnl_tensor *x);
+
 // The plain reduction over the dropped dimensions, not recorded; the result has this dtype. Returns new.
 nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
                         bool keepdim, nnl_dtype dtype);
@@ -29,6 +32,7 @@ extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_recor
     nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
     nnl_linear_records[], nnl_extreme_records[], nnl_gather_records[], nnl_join_records[],
     nnl_moment_records[], nnl_sort_records[];
-extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[];
+extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[],
+    nnl_norm_records[];
 
 #endif
