@@ -177,12 +177,23 @@ nnl_status nnl_reduce_rows(nnl_context *ctx, const nnl_rows *rows, nnl_reduction
     return NNL_OK;
 }
 
-void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *out) {
+static void take_values(const nnl_rows *rows, const int64_t *position, nnl_tensor *values) {
+    size_t element = nnl_dtype_size(values->dtype);
+    const char *x = nnl_tensor_data(rows->source);
+    char *out = nnl_tensor_data(values);
+    for (int64_t block = 0; block < rows->outer; block++)
+        for (int64_t j = 0; j < rows->inner; j++, out += element, position++)
+            memcpy(out, x + (size_t)((block * rows->n + *position) * rows->inner + j) * element, element);
+}
+
+void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *positions,
+                         nnl_tensor *values) {
     const nnl_reduce_kernels *kernels = ctx->kernels->reduce;
-    job j = job_for(rows, nnl_tensor_data(out), nnl_dtype_size(out->dtype));
+    job j = job_for(rows, nnl_tensor_data(positions), sizeof(int64_t));
     j.arg = largest ? kernels->arg_max[rows->type] : kernels->arg_min[rows->type];
     run_outer(ctx, &j);
-    int64_t *position = nnl_tensor_data(out), count = rows->outer * rows->inner;
+    int64_t *position = nnl_tensor_data(positions), count = rows->outer * rows->inner;
+    if (values) take_values(rows, position, values);
     for (int64_t i = 0; i < count; i++) position[i]++;
 }
 

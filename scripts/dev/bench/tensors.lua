@@ -1,6 +1,6 @@
 -- tensors.lua: times operations on large tensors, on one thread and on two: elementwise and reductions on ten million
 -- floats, rows of 1024. Prints lines "name/threads microseconds bytes"; tensors.py does the same in PyTorch. The
--- argument, a pattern, picks the cases.
+-- argument picks cases: patterns with | between them.
 
 local nn = require "nnlua"
 
@@ -31,8 +31,15 @@ local function least(call)
   return best * 1e6
 end
 
+local function is_wanted(name)
+  for pattern in only:gmatch("[^|]+") do
+    if name:find(pattern) then return true end
+  end
+  return only == ""
+end
+
 local function case(name, traffic, call)
-  if not name:find(only) then return end
+  if not is_wanted(name) then return end
   for threads = 1, 2 do
     nn.set_num_threads(threads)
     print(("%s/%d %.1f %d"):format(name, threads, least(call), traffic))

@@ -10,7 +10,7 @@
 #define LANES 32
 
 // Longer stretches are cut into leaves of this many, whose results are combined pairwise.
-#define LEAF 1024
+#define LEAF 4096
 
 typedef float map_f32(float x, float shift);
 typedef float fold_f32(float a, float b);
