@@ -101,11 +101,11 @@ typedef struct nnl_moment {
 // The moments of each column, in the layout above, in one pass over memory; of no values: zeros.
 typedef void nnl_moments_fn(size_t n, size_t inner, nnl_moment *out, const void *x, size_t stride);
 
-// One row of n: y = softmax(x) or log_softmax(x); logsumexp into out[0]. Rows of only -inf give NaN (-inf),
-// as in PyTorch.
-typedef void nnl_row_fn(size_t n, void *y, const void *x);
+// Contiguous rows of n each: y = softmax(x) or log_softmax(x); logsumexp into an element for each row. Rows
+// of only -inf give NaN (-inf), as in PyTorch.
+typedef void nnl_row_fn(size_t rows, size_t n, void *y, const void *x);
 // dx = y * (dout - sum(dout * y)), or dout - exp(y) * sum(dout)
-typedef void nnl_row_grad_fn(size_t n, void *dx, const void *dout, const void *y);
+typedef void nnl_row_grad_fn(size_t rows, size_t n, void *dx, const void *dout, const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
 

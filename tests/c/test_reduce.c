@@ -121,6 +121,10 @@ static void test_product(const nnl_kernels *k) {
     double product = 0;
     k->reduce->reduce[NNL_REDUCE_PROD][NNL_IN_DOUBLE](3000, 1, &product, halves, 1);
     CHECK(product == 1);
+    float *singles = (float *)halves, single = 0;
+    for (size_t i = 0; i < 3000; i++) singles[i] = i % 2 ? 0.5f : 2;
+    k->reduce->reduce[NNL_REDUCE_PROD][NNL_IN_FLOAT](3000, 1, &single, singles, 1);
+    CHECK(single == 1);
     free(halves);
     int64_t threes[41], wrapped = 0;
     uint64_t power = 1;

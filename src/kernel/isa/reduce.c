@@ -6,6 +6,9 @@
 #define TILE 256
 #define ROWS 64
 
+// Of products, fewer go straight: large and small factors should meet before they overflow.
+#define PRODUCT_LEAF 128
+
 #define STRIDED(x, size, elements) ((const unsigned char *)(x) + (size) * (elements))
 
 typedef void leaf_fn(size_t n, size_t width, void *out, const void *x, size_t stride);
@@ -15,6 +18,7 @@ typedef void join_fn(size_t width, void *out, const void *rest);
 typedef struct reduction {
     leaf_fn *row, *columns;
     join_fn *join;
+    size_t leaf; // elements of a row that are folded straight
     size_t size; // of an element
 } reduction;
 
@@ -40,7 +44,7 @@ static void reduce_tree(const reduction *r, leaf_fn *leaf, size_t leaf_rows, siz
 
 static void reduce(const reduction *r, size_t n, size_t inner, void *out, const void *x, size_t stride) {
     if (inner == 1 && stride == 1) {
-        reduce_tree(r, r->row, LEAF, n, 1, out, x, 1);
+        reduce_tree(r, r->row, r->leaf, n, 1, out, x, 1);
         return;
     }
     for (size_t j = 0; j < inner; j += TILE) {
@@ -137,28 +141,28 @@ NNL_INLINE void join_i64(size_t width, int64_t *restrict out, const int64_t *res
     for (size_t j = 0; j < width; j++) out[j] = fold(out[j], rest[j]);
 }
 
-// The list: REDUCTION(name, type, C type, map, fold, neutral element).
+// The list: REDUCTION(name, type, C type, map, fold, neutral element, leaf).
 #define REDUCTIONS_OF_FLOAT(type, ctype)                                                                     \
-    REDUCTION(sum, type, ctype, same_##type, add_##type, 0)                                                  \
-    REDUCTION(sum_abs, type, ctype, abs_##type, add_##type, 0)                                               \
-    REDUCTION(sum_square, type, ctype, square_##type, add_##type, 0)                                         \
-    REDUCTION(prod, type, ctype, same_##type, mul_##type, 1)                                                 \
-    REDUCTION(max, type, ctype, same_##type, type##_max, -INFINITY)                                          \
-    REDUCTION(min, type, ctype, same_##type, type##_min, INFINITY)                                           \
-    REDUCTION(max_abs, type, ctype, abs_##type, type##_max, 0)                                               \
-    REDUCTION(count_nonzero, type, ctype, nonzero_##type, add_##type, 0)
+    REDUCTION(sum, type, ctype, same_##type, add_##type, 0, LEAF)                                            \
+    REDUCTION(sum_abs, type, ctype, abs_##type, add_##type, 0, LEAF)                                         \
+    REDUCTION(sum_square, type, ctype, square_##type, add_##type, 0, LEAF)                                   \
+    REDUCTION(prod, type, ctype, same_##type, mul_##type, 1, PRODUCT_LEAF)                                   \
+    REDUCTION(max, type, ctype, same_##type, type##_max, -INFINITY, LEAF)                                    \
+    REDUCTION(min, type, ctype, same_##type, type##_min, INFINITY, LEAF)                                     \
+    REDUCTION(max_abs, type, ctype, abs_##type, type##_max, 0, LEAF)                                         \
+    REDUCTION(count_nonzero, type, ctype, nonzero_##type, add_##type, 0, LEAF)
 
 #define REDUCTIONS_OF_INT                                                                                    \
-    REDUCTION(sum, i64, int64_t, same_i64, add_i64, 0)                                                       \
-    REDUCTION(sum_abs, i64, int64_t, abs_i64, add_i64, 0)                                                    \
-    REDUCTION(sum_square, i64, int64_t, square_i64, add_i64, 0)                                              \
-    REDUCTION(prod, i64, int64_t, same_i64, mul_i64, 1)                                                      \
-    REDUCTION(max, i64, int64_t, same_i64, i64_max, INT64_MIN)                                               \
-    REDUCTION(min, i64, int64_t, same_i64, i64_min, INT64_MAX)                                               \
-    REDUCTION(max_abs, i64, int64_t, abs_i64, i64_max, 0)                                                    \
-    REDUCTION(count_nonzero, i64, int64_t, nonzero_i64, add_i64, 0)
+    REDUCTION(sum, i64, int64_t, same_i64, add_i64, 0, LEAF)                                                 \
+    REDUCTION(sum_abs, i64, int64_t, abs_i64, add_i64, 0, LEAF)                                              \
+    REDUCTION(sum_square, i64, int64_t, square_i64, add_i64, 0, LEAF)                                        \
+    REDUCTION(prod, i64, int64_t, same_i64, mul_i64, 1, PRODUCT_LEAF)                                        \
+    REDUCTION(max, i64, int64_t, same_i64, i64_max, INT64_MIN, LEAF)                                         \
+    REDUCTION(min, i64, int64_t, same_i64, i64_min, INT64_MAX, LEAF)                                         \
+    REDUCTION(max_abs, i64, int64_t, abs_i64, i64_max, 0, LEAF)                                              \
+    REDUCTION(count_nonzero, i64, int64_t, nonzero_i64, add_i64, 0, LEAF)
 
-#define REDUCTION(name, type, ctype, map, fold, neutral)                                                     \
+#define REDUCTION(name, type, ctype, map, fold, neutral, leaf)                                               \
     static void name##_row_##type(size_t n, size_t width, void *out, const void *x, size_t stride) {         \
         (void)width, (void)stride;                                                                           \
         *(ctype *)out = fold_leaf_##type(n, x, 0, map, fold, neutral);                                       \
@@ -170,7 +174,7 @@ NNL_INLINE void join_i64(size_t width, int64_t *restrict out, const int64_t *res
         join_##type(width, out, rest, fold);                                                                 \
     }                                                                                                        \
     static const reduction name##_reduction_##type = {name##_row_##type, name##_columns_##type,              \
-                                                      name##_join_##type, sizeof(ctype)};
+                                                      name##_join_##type, leaf, sizeof(ctype)};
 REDUCTIONS_OF_FLOAT(f32, float)
 REDUCTIONS_OF_FLOAT(f64, double)
 REDUCTIONS_OF_INT
