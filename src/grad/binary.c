@@ -94,12 +94,12 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     if (status != NNL_OK) return status;
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
     nnl_compute type = nnl_dtype_get(dtype)->compute;
-    nnl_binary_fn *fn = ctx->kernels->elementwise->binary[call->op->variant][type];
+    nnl_binary op = (nnl_binary)call->op->variant;
     if (a->is_number || b->is_number) {
         nnl_apply_binary_number(call->out[0], a->is_number ? b->tensor : a->tensor,
-                                a->is_number ? a->number : b->number, a->is_number, type, fn);
+                                a->is_number ? a->number : b->number, a->is_number, type, op);
     } else {
-        nnl_apply_binary(call->out[0], a->tensor, b->tensor, type, fn);
+        nnl_apply_binary(call->out[0], a->tensor, b->tensor, type, op);
     }
     return binary_record(ctx, call);
 }

@@ -183,6 +183,8 @@ typedef struct nnl_elementwise_kernels {
     nnl_unary_grad_fn *unary_grad[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
     nnl_unary_grad2_fn *unary_grad2[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
     nnl_binary_fn *binary[NNL_BINARY_COUNT][NNL_COMPUTE_COUNT];
+    nnl_binary_fn *binary_first[NNL_BINARY_COUNT][NNL_COMPUTE_COUNT];  // a is one number
+    nnl_binary_fn *binary_second[NNL_BINARY_COUNT][NNL_COMPUTE_COUNT]; // b is one number
     nnl_compare_fn *compare[NNL_COMPARE_COUNT][NNL_COMPUTE_COUNT];
     nnl_test_fn *test[NNL_TEST_COUNT][NNL_COMPUTE_COUNT];
     nnl_where_fn *where[4]; // by log2 of the element's bytes
