@@ -172,7 +172,7 @@ nnl_tensor *nnl_group_norm(nnl_context *ctx, nnl_tensor *x, int64_t groups, nnl_
     nnl_norm norm = channel_norm(NNL_NORM_GROUPS, x, groups, eps);
     if (norm.samples * nnl_norm_count(&norm) == 1 && too_few(ctx, &o, "value per group") != NNL_OK)
         return NULL;
-    return normalized_by(ctx, &norm, &o, &(statistics){NULL});
+    return normalized_by(ctx, &norm, &o, &(statistics){NULL, NULL, NULL});
 }
 
 static nnl_status group_norm_forward(nnl_context *ctx, nnl_call *call) {

@@ -104,11 +104,11 @@ NNL_INLINE float f32_remainder(float a, float b) {
 }
 
 // NaN in either wins. Conditions joined by bits, as branches keep compilers from vectors.
-NNL_INLINE float f32_max(float a, float b) { return (a > b) | (a != a) ? a : b; }
-NNL_INLINE float f32_min(float a, float b) { return (a < b) | (a != a) ? a : b; }
+NNL_INLINE float f32_max(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
+NNL_INLINE float f32_min(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
 NNL_INLINE float f32_sign(float x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
-NNL_INLINE double f64_max(double a, double b) { return (a > b) | (a != a) ? a : b; }
-NNL_INLINE double f64_min(double a, double b) { return (a < b) | (a != a) ? a : b; }
+NNL_INLINE double f64_max(double a, double b) { return ((a > b) | (a != a)) ? a : b; }
+NNL_INLINE double f64_min(double a, double b) { return ((a < b) | (a != a)) ? a : b; }
 NNL_INLINE double f64_sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 
 NNL_INLINE float f32_clamped_log(float x) { return f32_at_least(f32_log(x), -100); }

@@ -181,8 +181,8 @@ static nnl_status batch_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *
              [DTYPE] = NNL_DTYPE_OPTION},                                                                    \
         .slots = {[WEIGHT] = {"weight", "num_features", .when = "affine"},                                   \
                   [BIAS] = {"bias", "num_features", .when = "affine"},                                       \
-                  [RUNNING_MEAN] = {"running_mean", "num_features", true, "track_running_stats"},            \
-                  [RUNNING_VAR] = {"running_var", "num_features", true, "track_running_stats"},              \
+                  [RUNNING_MEAN] = {"running_mean", "num_features", true, "track_running_stats", false},     \
+                  [RUNNING_VAR] = {"running_var", "num_features", true, "track_running_stats", false},       \
                   [BATCHES] = {"num_batches_tracked", "", true, "track_running_stats", true}},               \
         .reset = batch_reset, .infer = batch_infer, .forward = batch_forward                                 \
     }
