@@ -80,7 +80,7 @@ static bool is_exclusive(const nnl_tensor *t) {
 
 static void add_into(nnl_tensor *sum, const nnl_tensor *t) {
     nnl_compute type = nnl_tensor_compute(sum);
-    nnl_apply_binary(sum, sum, t, type, sum->ctx->kernels->elementwise->binary[NNL_BINARY_add][type]);
+    nnl_apply_binary(sum, sum, t, type, NNL_BINARY_add);
     nnl_tensor_changed(sum);
 }
 

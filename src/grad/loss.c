@@ -164,9 +164,9 @@ static nnl_status sum_all(nnl_context *ctx, const loss_state *state, const opera
     return NNL_OK;
 }
 
-static void multiply(nnl_context *ctx, nnl_tensor *out, const nnl_tensor *by) {
+static void multiply(nnl_tensor *out, const nnl_tensor *by) {
     nnl_compute type = nnl_tensor_compute(out);
-    nnl_apply_binary(out, out, by, type, ctx->kernels->elementwise->binary[NNL_BINARY_mul][type]);
+    nnl_apply_binary(out, out, by, type, NNL_BINARY_mul);
 }
 
 // What the sum of the losses is divided by.
@@ -180,7 +180,7 @@ static nnl_status compute(nnl_context *ctx, const loss_state *state, const opera
         ctx->kernels->loss->each[state->kind][nnl_tensor_compute(o->x)](
             (size_t)nnl_tensor_numel(o->x), nnl_tensor_data(out), nnl_tensor_data(o->x),
             nnl_tensor_data(o->target), state->p);
-        if (o->weight) multiply(ctx, out, o->weight);
+        if (o->weight) multiply(out, o->weight);
         return NNL_OK;
     }
     nnl_status status = sum_all(ctx, state, o, out);
@@ -244,12 +244,11 @@ static nnl_tensor *seed_of(nnl_context *ctx, const loss_state *state, nnl_tensor
     nnl_tensor *seed = nnl_tensor_new(ctx, x->dtype, weight ? &x->shape : &dout->shape);
     if (!seed) return NULL;
     nnl_apply_copy(seed, dout);
-    if (weight) multiply(ctx, seed, weight);
+    if (weight) multiply(seed, weight);
     double by = divisor(state->reduction, x);
     if (by == 1) return seed;
     nnl_compute type = nnl_tensor_compute(seed);
-    nnl_apply_binary_number(seed, seed, nnl_number_float(by), false, type,
-                            ctx->kernels->elementwise->binary[NNL_BINARY_div][type]);
+    nnl_apply_binary_number(seed, seed, nnl_number_float(by), false, type, NNL_BINARY_div);
     return seed;
 }
 

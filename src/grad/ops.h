@@ -117,6 +117,21 @@ nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_
 nnl_tensor *nnl_glu(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_prelu(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight);
 
+// norm.c. weight and bias may be NULL, and are of the normalised shape, or one for each channel. Running
+// statistics may be NULL in training, where they change in place.
+nnl_tensor *nnl_layer_norm(nnl_context *ctx, nnl_tensor *x, const nnl_shape *normalized, nnl_tensor *weight,
+                           nnl_tensor *bias, double eps);
+nnl_tensor *nnl_rms_norm(nnl_context *ctx, nnl_tensor *x, const nnl_shape *normalized, nnl_tensor *weight,
+                         double eps);
+nnl_tensor *nnl_group_norm(nnl_context *ctx, nnl_tensor *x, int64_t groups, nnl_tensor *weight,
+                           nnl_tensor *bias, double eps);
+typedef struct nnl_batch_norm_options {
+    bool training;
+    double momentum, eps;
+} nnl_batch_norm_options;
+nnl_tensor *nnl_batch_norm(nnl_context *ctx, nnl_tensor *x, nnl_tensor *running_mean, nnl_tensor *running_var,
+                           nnl_tensor *weight, nnl_tensor *bias, const nnl_batch_norm_options *options);
+
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 

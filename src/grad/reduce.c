@@ -135,8 +135,7 @@ static nnl_status mean_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *out = nnl_reduced(ctx, NNL_REDUCE_SUM, x, dropped, call->arg[2].flag, x->dtype);
     if (!out) return ctx->status;
     nnl_compute type = nnl_tensor_compute(out);
-    nnl_apply_binary_number(out, out, nnl_number_float(count_of(x, dropped)), false, type,
-                            ctx->kernels->elementwise->binary[NNL_BINARY_div][type]);
+    nnl_apply_binary_number(out, out, nnl_number_float(count_of(x, dropped)), false, type, NNL_BINARY_div);
     call->out[0] = out;
     return record_reduction(ctx, call, x, dropped, false);
 }

@@ -21,11 +21,9 @@ typedef struct row_job {
 static void row_part(void *arg, size_t part) {
     const row_job *j = arg;
     size_t last = (part + 1) * j->step < j->rows ? (part + 1) * j->step : j->rows;
-    for (size_t row = part * j->step; row < last; row++) {
-        size_t at = row * j->n * j->element;
-        if (j->forward) j->forward(j->n, j->out + at, j->a + at);
-        if (j->backward) j->backward(j->n, j->out + at, j->a + at, j->b + at);
-    }
+    size_t first = part * j->step, rows = last - first, at = first * j->n * j->element;
+    if (j->forward) j->forward(rows, j->n, j->out + at, j->a + at);
+    if (j->backward) j->backward(rows, j->n, j->out + at, j->a + at, j->b + at);
 }
 
 static void run_rows(nnl_context *ctx, row_job *j) {
@@ -212,9 +210,8 @@ static void lse_part(void *arg, size_t part) {
     const lse_job *j = arg;
     size_t rows = (size_t)j->rows->outer, n = (size_t)j->rows->n;
     size_t last = (part + 1) * j->step < rows ? (part + 1) * j->step : rows;
-    for (size_t row = part * j->step; row < last; row++) {
-        j->kernel(n, j->out + row * j->element, j->x + row * n * j->element);
-    }
+    size_t first = part * j->step;
+    j->kernel(last - first, n, j->out + first * j->element, j->x + first * n * j->element);
 }
 
 // The dropped dimensions last, so that every reduction is a contiguous row.

@@ -70,7 +70,7 @@ static nnl_status make_tensor(nnl_context *ctx, nnl_layer *layer, int k) {
     const nnl_slot *slot = &layer->class->slots[k];
     nnl_shape shape;
     nnl_slot_shape(layer, slot, &shape);
-    layer->tensor[k] = nnl_tensor_new(ctx, layer->dtype, &shape);
+    layer->tensor[k] = nnl_tensor_new(ctx, slot->counts ? NNL_INT64 : layer->dtype, &shape);
     if (!layer->tensor[k]) return ctx->status;
     nnl_apply_fill(layer->tensor[k], nnl_number_float(0));
     return slot->buffer ? NNL_OK : nnl_set_requires_grad(ctx, layer->tensor[k], true);

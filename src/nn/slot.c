@@ -7,12 +7,6 @@
 
 #define NAME_ROOM 48
 
-bool nnl_slot_present(const nnl_layer *layer, const nnl_slot *slot) {
-    if (!slot->when) return true;
-    const nnl_option_value *value = nnl_layer_option(layer, slot->when);
-    return value && value->i != 0;
-}
-
 static bool in_name(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 // The name at *at, behind which *at then stands.
@@ -22,6 +16,17 @@ static void read_name(const char **at, char name[NAME_ROOM]) {
     memcpy(name, *at, n);
     name[n] = 0;
     *at += n;
+}
+
+bool nnl_slot_present(const nnl_layer *layer, const nnl_slot *slot) {
+    for (const char *at = slot->when; at && *at;) {
+        char name[NAME_ROOM];
+        read_name(&at, name);
+        const nnl_option_value *value = nnl_layer_option(layer, name);
+        if (!value || value->i == 0) return false;
+        while (*at == ' ') at++;
+    }
+    return true;
 }
 
 // A number, an option, or an element of one.
@@ -52,10 +57,24 @@ static int64_t read_size(const nnl_layer *layer, const char **at) {
     return size;
 }
 
+// "name[*]": all that the option's list holds, as sizes of their own. False where *at is something else.
+static bool read_list(const nnl_layer *layer, const char **at, nnl_shape *shape) {
+    const char *end = *at;
+    char name[NAME_ROOM];
+    read_name(&end, name);
+    if (strncmp(end, "[*]", 3) != 0) return false;
+    const nnl_option_value *value = nnl_layer_option(layer, name);
+    for (int k = 0; value && k < value->count && shape->ndim < NNL_MAX_DIMS; k++)
+        shape->size[shape->ndim++] = value->ints[k];
+    *at = end + 3;
+    return true;
+}
+
 bool nnl_slot_shape(const nnl_layer *layer, const nnl_slot *slot, nnl_shape *shape) {
     bool known = true;
     shape->ndim = 0;
     for (const char *at = slot->shape; *at && shape->ndim < NNL_MAX_DIMS;) {
+        if (read_list(layer, &at, shape)) continue;
         int64_t size = read_size(layer, &at);
         if (size < 1) known = false;
         shape->size[shape->ndim++] = size < 1 ? 0 : size;

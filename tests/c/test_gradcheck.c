@@ -19,10 +19,14 @@ typedef struct ranks {
     int first, second;
 } ranks;
 
-static const ranks special_ranks[] = {{"mv", 2, 1},    {"bmm", 3, 3},        {"dot", 1, 1},
-                                      {"outer", 1, 1}, {"index_fill", 2, 0}, {"prelu", 2, 1}};
+static const ranks special_ranks[] = {{"mv", 2, 1},           {"bmm", 3, 3},        {"dot", 1, 1},
+                                      {"outer", 1, 1},        {"index_fill", 2, 0}, {"prelu", 2, 1},
+                                      {"instance_norm", 3, 1}};
+
+static bool is_norm(const nnl_op *op) { return strstr(op->name, "_norm") != NULL; }
 
 static int rank_of(const nnl_op *op, int input) {
+    if (is_norm(op) && input > 0) return 1; // weight and bias
     if (strcmp(op->params[input].name, "bias") == 0) return 1;
     for (size_t i = 0; i < sizeof special_ranks / sizeof *special_ranks; i++) {
         if (strcmp(special_ranks[i].name, op->name) == 0) {
@@ -88,7 +92,8 @@ static bool is_named(const nnl_param *p, const char *name) { return strcmp(p->na
 static bool is_constant(const nnl_op *op, const nnl_param *p) {
     bool loss = strstr(op->name, "entropy") != NULL || strcmp(op->name, "nll_loss") == 0;
     bool fixed = is_named(p, "target") && strcmp(op->name, "binary_cross_entropy_with_logits") == 0;
-    return fixed || is_named(p, "pos_weight") || (is_named(p, "weight") && loss);
+    bool running = strncmp(p->name, "running_", 8) == 0;
+    return fixed || running || is_named(p, "pos_weight") || (is_named(p, "weight") && loss);
 }
 
 static bool is_data(const nnl_op *op, const nnl_param *p) {
@@ -120,6 +125,7 @@ static nnl_tensor *argument_tensor(trial *t, const nnl_param *p) {
     nnl_shape shape = cube(2);
     if (is_special(t->op, p)) return constant(t, special_tensor(t->ctx, p));
     if (is_named(p, "weight") && strcmp(t->op->name, "linear") != 0) shape = cube(1);
+    if (is_norm(t->op)) shape = cube(1);
     if (is_constant(t->op, p)) {
         return constant(t, engine_steps(t->ctx, NNL_FLOAT64, shape, 0.5, 0.1));
     }
@@ -145,6 +151,7 @@ static nnl_tensor *operand(trial *t) {
 
 static nnl_shape shape_argument(const trial *t) {
     if (strcmp(t->op->name, "expand") == 0) return cube(2);
+    if (is_norm(t->op)) return cube(1);
     if (strcmp(t->op->name, "unflatten") == 0) return (nnl_shape){.ndim = 2, .size = {SIDE, 1}};
     if (strcmp(t->op->name, "repeat_") == 0) return (nnl_shape){.ndim = 3, .size = {2, 1, 3}};
     if (strcmp(t->op->name, "tile") == 0) return (nnl_shape){.ndim = 1, .size = {2}};
