@@ -13,6 +13,7 @@ nnl_part nnl_part_of(const nnl_tensor *whole, const nnl_tensor *look) {
 
 // A dimension must step over all that the ones with smaller strides reach.
 bool nnl_overlaps(const nnl_shape *shape, const int64_t *stride) {
+    if (nnl_shape_numel(shape) == 0) return false;
     for (int d = 0; d < shape->ndim; d++) {
         int64_t reach = 0;
         if (shape->size[d] <= 1) continue;

@@ -106,6 +106,10 @@ typedef void nnl_moments_fn(size_t n, size_t inner, nnl_moment *out, const void 
 typedef void nnl_row_fn(size_t rows, size_t n, void *y, const void *x);
 // dx = y * (dout - sum(dout * y)), or dout - exp(y) * sum(dout)
 typedef void nnl_row_grad_fn(size_t rows, size_t n, void *dx, const void *dout, const void *y);
+// The same down columns: n rows of `width` of them, `stride` apart.
+typedef void nnl_column_fn(size_t n, size_t width, size_t stride, void *y, const void *x);
+typedef void nnl_column_grad_fn(size_t n, size_t width, size_t stride, void *dx, const void *dout,
+                                const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
 // h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What
@@ -224,6 +228,11 @@ typedef struct nnl_row_kernels {
     nnl_recur_fn *recur[NNL_COMPUTE_COUNT], *recur_back[NNL_COMPUTE_COUNT];
 } nnl_row_kernels;
 
+typedef struct nnl_column_kernels {
+    nnl_column_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT];
+    nnl_column_grad_fn *softmax_grad[NNL_COMPUTE_COUNT], *log_softmax_grad[NNL_COMPUTE_COUNT];
+} nnl_column_kernels;
+
 typedef struct nnl_loss_kernels {
     nnl_loss_sum_fn *sum[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
     nnl_loss_each_fn *each[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
@@ -271,6 +280,7 @@ typedef struct nnl_kernels {
     const nnl_elementwise_kernels *elementwise;
     const nnl_reduce_kernels *reduce;
     const nnl_row_kernels *rows;
+    const nnl_column_kernels *columns;
     const nnl_norm_kernels *norm;
     const nnl_loss_kernels *loss;
     const nnl_random_kernels *random;

@@ -73,8 +73,7 @@ static inline nnl_compute nnl_tensor_compute(const nnl_tensor *t) { return nnl_d
 static inline bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
     int64_t step = 1;
     for (int d = t->shape.ndim - 1; d >= 0; d--) {
-        if (t->shape.size[d] == 0) return true;
-        if (t->shape.size[d] != 1 && t->stride[d] != step) return false;
+        if (t->shape.size[d] != 1 && t->stride[d] != step) return nnl_shape_numel(&t->shape) == 0;
         step *= t->shape.size[d];
     }
     return true;
