@@ -71,14 +71,47 @@ static bool read_bool(const reading *r, int index) {
     return lua_toboolean(r->L, index);
 }
 
+// stride = 2, stride = {2, 1}, padding = "same"
+static void read_sizes(const reading *r, int index, int param) {
+    nnl_arg *arg = &r->call->arg[param];
+    const char *choices = r->op->params[param].choices;
+    if (choices && lua_type(r->L, index) == LUA_TSTRING) {
+        arg->word = (uint8_t)(1 + read_choice(r, index, choices));
+    } else {
+        nnl_check_shape(r->L, r->bind, index, index, nnl_call_list(r->call, param));
+    }
+}
+
+// scale_factor = 2, scale_factor = {2, 1.5}
+static void read_factors(const reading *r, int index, nnl_arg *arg) {
+    lua_State *L = r->L;
+    bool list = lua_istable(L, index);
+    arg->factors.count = list ? (int)lua_rawlen(L, index) : 1;
+    if (arg->factors.count < 1 || arg->factors.count > 2)
+        nnl_arg_error(L, r->bind, index, "a number or a list of two expected");
+    for (int k = 0; k < arg->factors.count; k++) {
+        if (list) lua_rawgeti(L, index, k + 1);
+        arg->factors.value[k] = nnl_check_number(L, r->bind, list ? lua_gettop(L) : index).d;
+        if (list) lua_pop(L, 1);
+    }
+}
+
 // What a required argument is called in messages.
 static const char *const kind_names[] = {
-    [NNL_ARG_TENSOR] = "tensor",     [NNL_ARG_OPERAND] = "tensor or number",
-    [NNL_ARG_NUMBER] = "number",     [NNL_ARG_INT] = "integer",
-    [NNL_ARG_BOOL] = "boolean",      [NNL_ARG_DIM] = "dimension",
-    [NNL_ARG_NEW_DIM] = "dimension", [NNL_ARG_DIMS] = "dimension or list of dimensions",
-    [NNL_ARG_SHAPE] = "sizes",       [NNL_ARG_DTYPE] = "dtype name",
-    [NNL_ARG_CHOICE] = "string",     [NNL_ARG_TENSORS] = "list of tensors",
+    [NNL_ARG_TENSOR] = "tensor",
+    [NNL_ARG_OPERAND] = "tensor or number",
+    [NNL_ARG_NUMBER] = "number",
+    [NNL_ARG_INT] = "integer",
+    [NNL_ARG_BOOL] = "boolean",
+    [NNL_ARG_DIM] = "dimension",
+    [NNL_ARG_NEW_DIM] = "dimension",
+    [NNL_ARG_DIMS] = "dimension or list of dimensions",
+    [NNL_ARG_SHAPE] = "sizes",
+    [NNL_ARG_DTYPE] = "dtype name",
+    [NNL_ARG_SIZES] = "integer or list of integers",
+    [NNL_ARG_FACTORS] = "number or list of numbers",
+    [NNL_ARG_CHOICE] = "string",
+    [NNL_ARG_TENSORS] = "list of tensors",
 };
 
 static void read_value(const reading *r, int index, int param) {
@@ -113,6 +146,12 @@ static void read_value(const reading *r, int index, int param) {
         break;
     case NNL_ARG_SHAPE:
         nnl_check_shape(L, r->bind, index, r->last, nnl_call_list(r->call, param));
+        break;
+    case NNL_ARG_SIZES:
+        read_sizes(r, index, param);
+        break;
+    case NNL_ARG_FACTORS:
+        read_factors(r, index, arg);
         break;
     case NNL_ARG_DTYPE:
         arg->i = nnl_check_dtype(L, r->bind, index);

@@ -85,6 +85,20 @@ nnl_tensor *nnl_logsumexp(nnl_context *ctx, nnl_tensor *x, int ndims, const int6
 nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                        nnl_unary activation);
 
+// conv.c: x (N, C, H, W), (N, C, L) with dims = 1, or either without N; weight (out, C / groups, kernel ...),
+// or (C, out / groups, kernel ...) transposed; bias (out) or NULL. Sizes are one for each dimension.
+#define NNL_PADDING_WORDS "same valid"
+typedef enum nnl_padding_rule { NNL_PADDING_SIZES, NNL_PADDING_SAME, NNL_PADDING_VALID } nnl_padding_rule;
+typedef struct nnl_conv_options {
+    const char *who; // in messages
+    int dims;
+    bool transposed;
+    nnl_padding_rule padding_rule;
+    int64_t stride[2], padding[2], dilation[2], output_padding[2], groups;
+} nnl_conv_options;
+nnl_tensor *nnl_conv(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                     const nnl_conv_options *options);
+
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 

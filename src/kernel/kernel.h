@@ -205,6 +205,47 @@ typedef struct nnl_product_kernels {
     void (*outer)(size_t m, size_t n, float *c, size_t ldc, const float *x, size_t step, const float *y);
 } nnl_product_kernels;
 
+// Convolution over images that kernel/conv.c has packed, in which tap k of every result is offset[k] elements
+// away.
+typedef struct nnl_conv_block {
+    size_t channels; // of the result: 1, 2, 4 ... `rows`
+    size_t taps;
+    const int32_t *offset;
+    const void *weight; // (taps, channels)
+    const void *bias;   // (channels), or NULL
+    size_t stretches;   // of `lanes` results in a row, each `from` a place in x `to` one in out
+    const int32_t *from, *to;
+    const void *x;
+    void *out;
+    size_t ld; // from one channel of out to the next
+} nnl_conv_block;
+
+// out[tap][channel] += the sum over (rows, columns) of x[offset + row * pitch + column] * dy[place][channel]
+typedef struct nnl_conv_sums {
+    size_t taps;
+    const int32_t *offset;
+    size_t rows, columns, pitch;
+    const void *x, *dy;
+    void *out;
+    size_t ld; // channels of dy and out: a multiple of `lanes`
+} nnl_conv_sums;
+
+typedef void nnl_conv_block_fn(const nnl_conv_block *block);
+typedef void nnl_conv_sums_fn(const nnl_conv_sums *sums);
+typedef void nnl_copy_rows_fn(size_t rows, size_t n, void *out, size_t out_row, size_t out_step,
+                              const void *x, size_t x_row, size_t x_step);
+typedef void nnl_transpose_fn(size_t rows, size_t columns, void *out, size_t out_row, const void *x,
+                              size_t x_row);
+
+typedef struct nnl_conv_kernels {
+    size_t lanes, rows;
+    nnl_conv_block_fn *block[NNL_COMPUTE_COUNT];
+    nnl_conv_sums_fn *sums[NNL_COMPUTE_COUNT];
+    nnl_conv_sums_fn *dots[NNL_COMPUTE_COUNT]; // of one channel: dy (rows, columns), out[tap * ld]
+    nnl_copy_rows_fn *copy[NNL_COMPUTE_COUNT];
+    nnl_transpose_fn *transpose[NNL_COMPUTE_COUNT]; // (rows, columns) to (columns, rows)
+} nnl_conv_kernels;
+
 // All kernels of one instruction set. Each group is a constant named after its file and instruction set:
 // nnl_convert_avx2, nnl_elementwise_avx2, ...
 typedef struct nnl_kernels {
@@ -217,6 +258,7 @@ typedef struct nnl_kernels {
     const nnl_random_kernels *random;
     const nnl_optim_kernels *optim;
     const nnl_product_kernels *product;
+    const nnl_conv_kernels *conv;
 } nnl_kernels;
 
 // The kernels for the best instruction set of this processor, and those by name (NULL where the processor or
