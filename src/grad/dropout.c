@@ -136,6 +136,31 @@ nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p) {
     return back;
 }
 
+nnl_tensor *nnl_dropout_channels(nnl_context *ctx, const char *who, nnl_tensor *x, double p) {
+    char text[NNL_SHAPE_TEXT];
+    nnl_shape shape = x->shape;
+    if (shape.ndim < 2 || !nnl_dtype_is_float(x->dtype)) {
+        return nnl_fail_null(ctx, NNL_ERR_SHAPE,
+                             "%s: expected a float tensor (N, C, ...), got \"%s\" of shape %s", who,
+                             nnl_dtype_get(x->dtype)->name, nnl_shape_text(&shape, text));
+    }
+    for (int d = 2; d < shape.ndim; d++) shape.size[d] = 1;
+    nnl_tensor *ones = nnl_tensor_new(ctx, x->dtype, &shape);
+    if (!ones) return NULL;
+    nnl_apply_fill(ones, nnl_number_float(1));
+    nnl_tensor *kept = nnl_dropout(ctx, ones, p), *y = kept ? nnl_mul(ctx, x, kept) : NULL;
+    nnl_tensor_release(ones);
+    nnl_tensor_release(kept);
+    return y;
+}
+
+static nnl_status dropout_channels_forward(nnl_context *ctx, nnl_call *call) {
+    nnl_tensor *x = call->arg[0].tensor;
+    call->out[0] = call->arg[2].flag ? nnl_dropout_channels(ctx, call->op->name, x, call->arg[1].number.d)
+                                     : nnl_tensor_retain(x);
+    return call->out[0] ? NNL_OK : ctx->status;
+}
+
 static nnl_status dropout_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
     bool active = call->arg[2].flag;
@@ -143,14 +168,19 @@ static nnl_status dropout_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
+#define DROPOUT(n, text, go)                                                                                 \
+    {                                                                                                        \
+        .name = n, .doc = text, .flags = NNL_OP_FUNCTIONAL, .outputs = 1,                                    \
+        .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL},                                                \
+                   {"p", NNL_ARG_NUMBER, true, 0.5, NULL},                                                   \
+                   {"training", NNL_ARG_BOOL, true, 1, NULL}},                                               \
+        .forward = go                                                                                        \
+    }
+
 const nnl_op nnl_dropout_records[] = {
-    {.name = "dropout",
-     .doc = "each element 0 with probability p, else divided by 1 - p; x itself where not training",
-     .flags = NNL_OP_FUNCTIONAL,
-     .outputs = 1,
-     .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL},
-                {"p", NNL_ARG_NUMBER, true, 0.5, NULL},
-                {"training", NNL_ARG_BOOL, true, 1, NULL}},
-     .forward = dropout_forward},
+    DROPOUT("dropout",
+            "each element 0 with probability p, else divided by 1 - p; x itself where not training",
+            dropout_forward),
+    DROPOUT("dropout2d", "the same for whole channels of (N, C, ...)", dropout_channels_forward),
     {.name = NULL},
 };

@@ -246,6 +246,28 @@ typedef struct nnl_conv_kernels {
     nnl_transpose_fn *transpose[NNL_COMPUTE_COUNT]; // (rows, columns) to (columns, rows)
 } nnl_conv_kernels;
 
+// How the results of one dimension see the input: result j the window from start[j] to end[j], which is not
+// part of it.
+typedef struct nnl_axis {
+    int32_t size, result;
+    const int32_t *start, *end;
+    int32_t step;            // from one element of a window to the next; 1 where it is summed
+    const double *weight;    // (result, kernel), or NULL: all are 1
+    const double *divisor;   // (result): what the sum is divided by
+    int32_t kernel;          // elements of a window, at most
+    int32_t stride, padding; // where windows start at even distances; stride 0 otherwise
+} nnl_axis;
+
+// One plane; axis[0] is the height. `at`: positions in the plane of x, from 0. `room`: one row of x.
+typedef struct nnl_resample_kernels {
+    void (*max[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *y, int32_t *at, const void *x);
+    // y[i] = x[at[i]]; dx[at[i]] += dy[i] into `size` zeros
+    void (*pick[NNL_COMPUTE_COUNT])(size_t n, void *y, const void *x, const int32_t *at);
+    void (*put[NNL_COMPUTE_COUNT])(size_t n, size_t size, void *dx, const void *dy, const int32_t *at);
+    void (*sum[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *y, const void *x, void *room);
+    void (*spread[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *dx, const void *dy, void *room);
+} nnl_resample_kernels;
+
 // All kernels of one instruction set. Each group is a constant named after its file and instruction set:
 // nnl_convert_avx2, nnl_elementwise_avx2, ...
 typedef struct nnl_kernels {
@@ -259,6 +281,7 @@ typedef struct nnl_kernels {
     const nnl_optim_kernels *optim;
     const nnl_product_kernels *product;
     const nnl_conv_kernels *conv;
+    const nnl_resample_kernels *resample;
 } nnl_kernels;
 
 // The kernels for the best instruction set of this processor, and those by name (NULL where the processor or

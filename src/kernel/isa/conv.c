@@ -182,29 +182,25 @@ NNL_INLINE void copy_row_f32(size_t n, float *out, const float *x) {
     }
 }
 
-#define COPY_ROWS(name, type)                                                                                \
-    static void name(size_t rows, size_t n, type *restrict out, size_t out_row, size_t out_step,             \
-                     const type *restrict x, size_t x_row, size_t x_step) {                                  \
-        for (size_t i = 0; i < rows; i++, out += out_row, x += x_row)                                        \
-            for (size_t j = 0; j < n; j++) out[j * out_step] = x[j * x_step];                                \
-    }
-
-COPY_ROWS(spread_f32, float)
-COPY_ROWS(spread_f64, double)
-
 static void copy_f32(size_t rows, size_t n, void *out, size_t out_row, size_t out_step, const void *x,
                      size_t x_row, size_t x_step) {
-    if (out_step == 1 && x_step == 1) {
-        for (size_t i = 0; i < rows; i++)
-            copy_row_f32(n, (float *)out + i * out_row, (const float *)x + i * x_row);
-    } else {
-        spread_f32(rows, n, out, out_row, out_step, x, x_row, x_step);
+    float *to = out;
+    const float *from = x;
+    for (size_t i = 0; i < rows; i++, to += out_row, from += x_row) {
+        if (out_step == 1 && x_step == 1) {
+            copy_row_f32(n, to, from);
+        } else {
+            for (size_t j = 0; j < n; j++) to[j * out_step] = from[j * x_step];
+        }
     }
 }
 
 static void copy_f64(size_t rows, size_t n, void *out, size_t out_row, size_t out_step, const void *x,
                      size_t x_row, size_t x_step) {
-    spread_f64(rows, n, out, out_row, out_step, x, x_row, x_step);
+    double *to = out;
+    const double *from = x;
+    for (size_t i = 0; i < rows; i++, to += out_row, from += x_row)
+        for (size_t j = 0; j < n; j++) to[j * out_step] = from[j * x_step];
 }
 
 #define QUAD 4

@@ -26,7 +26,8 @@
     extern const nnl_random_kernels nnl_random_##isa;                                                        \
     extern const nnl_optim_kernels nnl_optim_##isa;                                                          \
     extern const nnl_product_kernels nnl_product_##isa;                                                      \
-    extern const nnl_conv_kernels nnl_conv_##isa
+    extern const nnl_conv_kernels nnl_conv_##isa;                                                            \
+    extern const nnl_resample_kernels nnl_resample_##isa
 
 NNL_DECLARE_GROUPS(baseline);
 NNL_DECLARE_GROUPS(avx2);
