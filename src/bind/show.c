@@ -189,17 +189,28 @@ void nnl_add_option_text(luaL_Buffer *text, const nnl_option *option, const nnl_
     }
 }
 
+// Those that may stand alone are shown where they say something; optional ones behind one that is not shown
+// have their names.
+static bool is_shown(const nnl_option *option, const nnl_option_value *value, bool first) {
+    if (option->type == NNL_OPTION_TENSOR) return false;
+    if (!nnl_option_is_default(option, value)) return true;
+    if (first && option->type == NNL_OPTION_NUMBER) return true;
+    return option->positional && value->given && (first || option->required);
+}
+
 void nnl_add_options_text(luaL_Buffer *text, const nnl_option *options, const nnl_option_value *values) {
-    bool first = true;
+    bool first = true, gap = false;
     for (int k = 0; k < NNL_MAX_OPTIONS && options[k].type != NNL_OPTION_END; k++) {
         const nnl_option *option = &options[k];
-        bool shown = option->positional ? values[k].given : k == 0 && option->type == NNL_OPTION_NUMBER;
-        if (option->type == NNL_OPTION_TENSOR) continue;
-        if (!shown && nnl_option_is_default(option, &values[k])) continue;
+        bool named = !option->positional || (gap && !option->required);
+        if (!is_shown(option, &values[k], k == 0)) {
+            gap = true;
+            continue;
+        }
         if (!first) luaL_addstring(text, ", ");
         first = false;
-        if (!option->positional) luaL_addstring(text, option->name);
-        if (!option->positional) luaL_addstring(text, " = ");
+        if (named) luaL_addstring(text, option->name);
+        if (named) luaL_addstring(text, " = ");
         nnl_add_option_text(text, option, &values[k]);
     }
 }

@@ -98,19 +98,16 @@ static nnl_status resize_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
-#define RESIZE(n, text)                                                                                      \
-    {                                                                                                        \
-        .name = n, .doc = text, .flags = NNL_OP_FUNCTIONAL, .outputs = 1,                                    \
-        .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL},                                                \
-                   {"size", NNL_ARG_SIZES, true, 0, NULL},                                                   \
-                   {"scale_factor", NNL_ARG_FACTORS, true, 0, NULL},                                         \
-                   {"mode", NNL_ARG_CHOICE, true, 0, NNL_RESIZE_MODES},                                      \
-                   {"align_corners", NNL_ARG_BOOL, true, 0, NULL}},                                          \
-        .forward = resize_forward                                                                            \
-    }
-
 const nnl_op nnl_resize_records[] = {
-    RESIZE("interpolate", "(N, C, L) or (N, C, H, W) at another size, to `size` or by `scale_factor`"),
-    RESIZE("upsample", "another name of interpolate"),
+    {.name = "interpolate",
+     .doc = "(N, C, L) or (N, C, H, W) at another size: to `size` or by `scale_factor`",
+     .flags = NNL_OP_FUNCTIONAL,
+     .outputs = 1,
+     .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL},
+                {"size", NNL_ARG_SIZES, true, 0, NULL},
+                {"scale_factor", NNL_ARG_FACTORS, true, 0, NULL},
+                {"mode", NNL_ARG_CHOICE, true, 0, NNL_RESIZE_MODES},
+                {"align_corners", NNL_ARG_BOOL, true, 0, NULL}},
+     .forward = resize_forward},
     {.name = NULL},
 };

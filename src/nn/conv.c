@@ -35,7 +35,8 @@ static nnl_status check_lists(nnl_context *ctx, const nnl_layer *layer) {
     return NNL_OK;
 }
 
-static nnl_status check_groups(nnl_context *ctx, const nnl_layer *layer) {
+// in_channels of 0 are still open.
+static nnl_status conv_check(nnl_context *ctx, const nnl_layer *layer) {
     char who[WHO_ROOM];
     int64_t in = layer->option[IN].i, out = layer->option[OUT].i, groups = layer->option[GROUPS].i;
     if (in % groups == 0 && out % groups == 0) return check_lists(ctx, layer);
@@ -45,19 +46,15 @@ static nnl_status check_groups(nnl_context *ctx, const nnl_layer *layer) {
 }
 
 static nnl_status conv_reset(nnl_context *ctx, nnl_layer *layer) {
-    nnl_status status = check_groups(ctx, layer);
-    if (status != NNL_OK) return status;
     const nnl_shape *shape = &layer->tensor[NNL_WEIGHT]->shape;
     double fan_in = 1;
     for (int d = 1; d < shape->ndim; d++) fan_in *= (double)shape->size[d];
     return nnl_weighted_reset(ctx, layer, SHARED, fan_in);
 }
 
-// Also called where in_channels is given and groups do not divide it.
 static nnl_status conv_infer(nnl_context *ctx, nnl_layer *layer, const nnl_tensor *x) {
     char who[WHO_ROOM], text[NNL_SHAPE_TEXT];
     int channels = x->shape.ndim - dims_of(layer) - 1;
-    if (layer->option[IN].given) return check_groups(ctx, layer);
     if ((channels != 0 && channels != 1) || x->shape.size[channels] < 1) {
         return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected input (N, C, %s), got %s", who_of(layer, who),
                         dims_of(layer) == 1 ? "L" : "H, W", nnl_shape_text(&x->shape, text));
@@ -143,7 +140,8 @@ static nnl_status conv_penalty(nnl_context *ctx, nnl_layer *layer, nnl_tensor **
             [OUTPUT_PADDING] = SIZES("output_padding", 0, 0, NULL, "places more at the end of the result")   \
     }
 #define FUNCTIONS                                                                                            \
-    .inputs = 1, .reset = conv_reset, .infer = conv_infer, .forward = conv_forward, .penalty = conv_penalty
+    .inputs = 1, .check = conv_check, .reset = conv_reset, .infer = conv_infer, .forward = conv_forward,     \
+    .penalty = conv_penalty
 
 const nnl_layer_class nnl_conv_classes[] = {
     {.name = "Conv1d",

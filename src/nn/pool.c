@@ -22,26 +22,30 @@ static nnl_pool_options options_of(const nnl_layer *layer, char who[WHO_ROOM]) {
     return o;
 }
 
-// Sizes of an option into `size`, one for each dimension.
-static nnl_status read_sizes(nnl_context *ctx, const nnl_layer *layer, int k, const nnl_pool_options *o,
-                             int64_t *size) {
-    const nnl_option *option = &layer->class->options[k];
-    const nnl_option_value *value = &layer->option[k];
-    if (!value->given) return NNL_OK;
-    for (int d = 0; d < o->dims; d++) size[d] = value->ints[d];
-    return nnl_check_sizes(ctx, o->who, option->name, value->count, o->dims, (int64_t)option->low,
-                           value->ints);
+static nnl_status pool_check(nnl_context *ctx, const nnl_layer *layer) {
+    char who[WHO_ROOM];
+    nnl_pool_options o = options_of(layer, who);
+    nnl_status status = NNL_OK;
+    for (int k = 0; layer->class->options[k].type != NNL_OPTION_END && status == NNL_OK; k++) {
+        const nnl_option *option = &layer->class->options[k];
+        const nnl_option_value *value = &layer->option[k];
+        if (option->type == NNL_OPTION_INTS && value->given)
+            status = nnl_check_sizes(ctx, who, option->name, value->count, o.dims, (int64_t)option->low,
+                                     value->ints);
+    }
+    return status;
 }
 
 static nnl_status pool_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
                                nnl_tensor **out) {
     char who[WHO_ROOM];
     nnl_pool_options o = options_of(layer, who);
-    nnl_status status = read_sizes(ctx, layer, KERNEL, &o, o.kernel);
-    if (status == NNL_OK) status = read_sizes(ctx, layer, STRIDE, &o, o.stride);
-    if (status == NNL_OK) status = read_sizes(ctx, layer, PADDING, &o, o.padding);
-    if (status == NNL_OK && o.largest) status = read_sizes(ctx, layer, OWN, &o, o.dilation);
-    if (status != NNL_OK) return status;
+    for (int d = 0; d < o.dims; d++) {
+        o.kernel[d] = layer->option[KERNEL].ints[d];
+        o.stride[d] = layer->option[STRIDE].ints[d];
+        o.padding[d] = layer->option[PADDING].ints[d];
+        if (o.largest) o.dilation[d] = layer->option[OWN].ints[d];
+    }
     o.ceil_mode = layer->option[CEIL_MODE].i != 0;
     if (!o.largest) o.count_include_pad = layer->option[OWN].i != 0;
     if (!o.largest && o.dims == 2) o.divisor_override = layer->option[DIVISOR].i;
@@ -53,8 +57,7 @@ static nnl_status adaptive_forward(nnl_context *ctx, nnl_layer *layer, nnl_tenso
                                    nnl_tensor **out) {
     char who[WHO_ROOM];
     nnl_pool_options o = options_of(layer, who);
-    nnl_status status = read_sizes(ctx, layer, KERNEL, &o, o.kernel);
-    if (status != NNL_OK) return status;
+    for (int d = 0; d < o.dims; d++) o.kernel[d] = layer->option[KERNEL].ints[d];
     *out = nnl_adaptive_pool(ctx, inputs[0], &o, NULL);
     return *out ? NNL_OK : ctx->status;
 }
@@ -79,8 +82,8 @@ static nnl_status global_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor 
     }
 #define MAX_POOL(n, dims, text)                                                                              \
     {                                                                                                        \
-        .name = n, .doc = text, .inputs = 1, .forward = pool_forward, .variant = LARGEST + dims,             \
-        .options = {                                                                                         \
+        .name = n, .doc = text, .inputs = 1, .check = pool_check, .forward = pool_forward,                   \
+        .variant = LARGEST + dims, .options = {                                                              \
             WINDOWS,                                                                                         \
             {.name = "dilation",                                                                             \
              .type = NNL_OPTION_INTS,                                                                        \
@@ -97,7 +100,8 @@ static nnl_status global_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor 
     }
 #define ADAPTIVE(n, kind, text)                                                                              \
     {                                                                                                        \
-        .name = n, .doc = text, .inputs = 1, .forward = adaptive_forward, .variant = kind, .options = {      \
+        .name = n, .doc = text, .inputs = 1, .check = pool_check, .forward = adaptive_forward,               \
+        .variant = kind, .options = {                                                                        \
             SIZES("output_size", true, 1, "size of the result")                                              \
         }                                                                                                    \
     }
@@ -109,6 +113,7 @@ const nnl_layer_class nnl_pool_classes[] = {
      .doc = "The mean of each window: (N, C, L) to (N, C, L')",
      .inputs = 1,
      .options = {WINDOWS, COUNT_INCLUDE_PAD},
+     .check = pool_check,
      .forward = pool_forward,
      .variant = 1},
     {.name = "AvgPool2d",
@@ -121,6 +126,7 @@ const nnl_layer_class nnl_pool_classes[] = {
                   .low = 1,
                   .high = INFINITY,
                   .doc = "what sums are divided by instead of the window's size"}},
+     .check = pool_check,
      .forward = pool_forward,
      .variant = 2},
     ADAPTIVE("AdaptiveAvgPool1d", 1, "Means of windows that cover (N, C, L), to (N, C, output_size)"),

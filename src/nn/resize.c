@@ -24,6 +24,13 @@ static nnl_status upsample_forward(nnl_context *ctx, nnl_layer *layer, nnl_tenso
     return result(ctx, nnl_resize(ctx, inputs[0], &o), out);
 }
 
+static nnl_status zero_pad_check(nnl_context *ctx, const nnl_layer *layer) {
+    int count = layer->option[0].count;
+    if (count == 1 || count == 4) return NNL_OK;
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                    "nn.ZeroPad2d: option 'padding' must be an integer or {left, right, top, bottom}");
+}
+
 static nnl_status zero_pad_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
                                    nnl_tensor **out) {
     const nnl_option_value *widths = &layer->option[0];
@@ -32,10 +39,6 @@ static nnl_status zero_pad_forward(nnl_context *ctx, nnl_layer *layer, nnl_tenso
     if (ndim != 3 && ndim != 4) {
         return nnl_fail(ctx, NNL_ERR_SHAPE, "nn.ZeroPad2d: expected input (N, C, H, W) or (C, H, W), got %s",
                         nnl_shape_text(&inputs[0]->shape, text));
-    }
-    if (widths->count != 1 && widths->count != 4) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT,
-                        "nn.ZeroPad2d: option 'padding' must be an integer or {left, right, top, bottom}");
     }
     return result(ctx, nnl_pad(ctx, "nn.ZeroPad2d", inputs[0], 4, widths->ints, NNL_PAD_CONSTANT, 0), out);
 }
@@ -71,6 +74,7 @@ const nnl_layer_class nnl_resize_classes[] = {
                   .positional = true,
                   .required = true,
                   .doc = "one width, or {left, right, top, bottom}"}},
+     .check = zero_pad_check,
      .forward = zero_pad_forward},
     {.name = NULL},
 };
