@@ -17,6 +17,7 @@
 #endif
 #define LANES (BYTES / 4)
 #define VECTORS 3
+#define MOST 6 // of one or two rows: more sums under way than a vector unit needs to be kept busy
 
 typedef float lanes __attribute__((vector_size(BYTES)));
 
@@ -28,12 +29,21 @@ NNL_INLINE lanes load(const float *x) {
 
 NNL_INLINE void store(float *x, lanes v) { memcpy(x, &v, sizeof v); }
 
+#define QUAD 4
+typedef float quad __attribute__((vector_size(QUAD * sizeof(float))));
+
+NNL_INLINE quad load4(const float *x) {
+    quad v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
 // ---- results: blocks of channels by stretches of places
 
 // `rows` channels of `vectors` stretches: out = bias + the sum over taps of weight * x[from + offset].
 NNL_INLINE void tile_f32(const nnl_conv_block *b, int rows, int vectors, size_t j) {
-    const float *weight = b->weight, *bias = b->bias, *at[VECTORS];
-    lanes sum[ROWS][VECTORS], x[VECTORS];
+    const float *weight = b->weight, *bias = b->bias, *at[MOST];
+    lanes sum[ROWS][MOST], x[MOST];
     for (int v = 0; v < vectors; v++) at[v] = (const float *)b->x + b->from[j + (size_t)v];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) sum[r][v] = (lanes){0} + (bias ? bias[r] : 0);
@@ -49,7 +59,8 @@ NNL_INLINE void tile_f32(const nnl_conv_block *b, int rows, int vectors, size_t 
 
 NNL_INLINE void stretches_f32(const nnl_conv_block *b, int rows) {
     size_t j = 0;
-    for (; j + 3 <= b->stretches; j += 3) tile_f32(b, rows, 3, j);
+    for (; rows <= 2 && j + MOST <= b->stretches; j += MOST) tile_f32(b, rows, MOST, j);
+    for (; j + VECTORS <= b->stretches; j += VECTORS) tile_f32(b, rows, VECTORS, j);
     if (j + 2 == b->stretches) tile_f32(b, rows, 2, j);
     if (j + 1 == b->stretches) tile_f32(b, rows, 1, j);
 }
@@ -141,23 +152,41 @@ static void sums_f64(const nnl_conv_sums *s) {
     }
 }
 
-// The same for one channel of dy by itself, (rows, columns): out[tap * ld] += ...
-static float dot_f32(const nnl_conv_sums *s, const float *x) {
-    const float *dy = s->dy;
-    lanes sum = {0};
-    float rest = 0, all = 0;
-    for (size_t i = 0; i < s->rows; i++, x += s->pitch, dy += s->columns) {
-        size_t j = 0;
-        for (; j + LANES <= s->columns; j += LANES) sum += load(x + j) * load(dy + j);
-        for (; j < s->columns; j++) rest += x[j] * dy[j];
+// The same for one channel of dy by itself, (rows, columns), some taps at a time: out[tap * ld] += ...
+#define TAPS 4
+
+NNL_INLINE float sum_of(lanes all, quad some) {
+    float sum = (some[0] + some[1]) + (some[2] + some[3]);
+    for (int l = 0; l < LANES; l++) sum += all[l];
+    return sum;
+}
+
+NNL_INLINE void dots_of(const nnl_conv_sums *s, int taps, size_t k) {
+    const float *at[TAPS], *dy = s->dy;
+    lanes all[TAPS];
+    quad some[TAPS];
+    for (int t = 0; t < taps; t++) {
+        at[t] = (const float *)s->x + s->offset[k + (size_t)t];
+        all[t] = (lanes){0};
+        some[t] = (quad){0};
     }
-    for (int l = 0; l < LANES; l++) all += sum[l];
-    return all + rest;
+    for (size_t i = 0; i < s->rows; i++, dy += s->columns) {
+        size_t j = 0;
+        for (; j + LANES <= s->columns; j += LANES)
+            for (int t = 0; t < taps; t++) all[t] += load(at[t] + j) * load(dy + j);
+        for (; j + QUAD <= s->columns; j += QUAD)
+            for (int t = 0; t < taps; t++) some[t] += load4(at[t] + j) * load4(dy + j);
+        for (; j < s->columns; j++)
+            for (int t = 0; t < taps; t++) some[t][0] += at[t][j] * dy[j];
+        for (int t = 0; t < taps; t++) at[t] += s->pitch;
+    }
+    for (int t = 0; t < taps; t++) ((float *)s->out)[(k + (size_t)t) * s->ld] += sum_of(all[t], some[t]);
 }
 
 static void dots_f32(const nnl_conv_sums *s) {
-    for (size_t k = 0; k < s->taps; k++)
-        ((float *)s->out)[k * s->ld] += dot_f32(s, (const float *)s->x + s->offset[k]);
+    size_t k = 0;
+    for (; k + TAPS <= s->taps; k += TAPS) dots_of(s, TAPS, k);
+    for (; k < s->taps; k++) dots_of(s, 1, k);
 }
 
 static void dots_f64(const nnl_conv_sums *s) {
@@ -172,11 +201,17 @@ static void dots_f64(const nnl_conv_sums *s) {
 
 // ---- moving
 
+NNL_INLINE void copy4(float *out, const float *x) { memcpy(out, x, sizeof(quad)); }
+
+// The last stretch reaches back over elements that are copied already.
 NNL_INLINE void copy_row_f32(size_t n, float *out, const float *x) {
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) store(out + i, load(x + i));
-    if (i < n && n >= LANES) {
-        store(out + n - LANES, load(x + n - LANES));
+    if (n >= LANES) {
+        for (; i + LANES <= n; i += LANES) store(out + i, load(x + i));
+        if (i < n) store(out + n - LANES, load(x + n - LANES));
+    } else if (n >= QUAD) {
+        for (; i + QUAD <= n; i += QUAD) copy4(out + i, x + i);
+        if (i < n) copy4(out + n - QUAD, x + n - QUAD);
     } else {
         for (; i < n; i++) out[i] = x[i];
     }
@@ -201,15 +236,6 @@ static void copy_f64(size_t rows, size_t n, void *out, size_t out_row, size_t ou
     const double *from = x;
     for (size_t i = 0; i < rows; i++, to += out_row, from += x_row)
         for (size_t j = 0; j < n; j++) to[j * out_step] = from[j * x_step];
-}
-
-#define QUAD 4
-typedef float quad __attribute__((vector_size(QUAD * sizeof(float))));
-
-NNL_INLINE quad load4(const float *x) {
-    quad v;
-    memcpy(&v, x, sizeof v);
-    return v;
 }
 
 // Four rows and columns change places.

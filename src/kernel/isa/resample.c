@@ -7,14 +7,51 @@
 
 // ---- the largest
 
-// Column tap k of all windows of a row at once: what is larger than the best so far, or NaN, takes its place.
-NNL_INLINE void take_larger(size_t n, float *restrict best, int32_t *restrict at, const float *restrict x,
-                            int32_t first, size_t step) {
-    for (size_t j = 0; j < n; j++) {
-        float v = x[j * step];
-        int better = (v > best[j]) | (v != v);
-        best[j] = better ? v : best[j];
-        at[j] = better ? first + (int32_t)(j * step) : at[j];
+// Eight results side by side: GCC and Clang make of it whatever registers the instruction set has.
+#define EIGHT 8
+typedef float floats __attribute__((vector_size(EIGHT * sizeof(float))));
+typedef int32_t ints __attribute__((vector_size(EIGHT * sizeof(int32_t))));
+
+// x[0], x[step], x[2 * step] ... of which nothing behind the last is read; step is 1 or 2.
+NNL_INLINE floats load_apart(const float *x, size_t step) {
+    floats low, high;
+    memcpy(&low, x, sizeof low);
+    if (step == 1) return low;
+    memcpy(&high, x + EIGHT - 1, sizeof high);
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 9, 11, 13, 15);
+}
+
+// What is larger than the best so far, or NaN, takes its place.
+NNL_INLINE void take_larger_8(float *best, int32_t *at, const float *x, int32_t first, size_t step) {
+    const ints count = {0, 1, 2, 3, 4, 5, 6, 7};
+    floats old, v = load_apart(x, step);
+    ints place;
+    memcpy(&old, best, sizeof old);
+    memcpy(&place, at, sizeof place);
+    ints better = (v > old) | (v != v);
+    old = (floats)(((ints)v & better) | ((ints)old & ~better));
+    place = ((first + count * (int32_t)step) & better) | (place & ~better);
+    memcpy(best, &old, sizeof old);
+    memcpy(at, &place, sizeof place);
+}
+
+NNL_INLINE void take_larger_1(float *best, int32_t *at, float v, int32_t place) {
+    if (!(v > *best || v != v)) return;
+    *best = v;
+    *at = place;
+}
+
+// One column tap of all windows of a row. The last eight reach back over some that are done, which changes
+// nothing.
+NNL_INLINE void take_larger(size_t n, float *best, int32_t *at, const float *x, int32_t first, size_t step) {
+    if (n < EIGHT || step > 2) {
+        for (size_t j = 0; j < n; j++)
+            take_larger_1(best + j, at + j, x[j * step], first + (int32_t)(j * step));
+        return;
+    }
+    for (size_t j = 0; j < n; j += EIGHT) {
+        if (j + EIGHT > n) j = n - EIGHT;
+        take_larger_8(best + j, at + j, x + j * step, first + (int32_t)(j * step), step);
     }
 }
 
