@@ -34,6 +34,7 @@ typedef struct nnl_conv_plan {
     nnl_window window;
     size_t bands, workers, parts; // stretches of rows of one image; threads used at most; pieces of work
     size_t window_bytes, worker_bytes, shared_bytes;
+    bool tiled;       // by conv_tiles.c
     size_t facets[2]; // NNL_CONV_INPUT: places of dx that see the same taps, by their remainder of the stride
     size_t chunks, ranges,
         ld; // NNL_CONV_WEIGHT: parts of the batch and of the input's channels; see conv_weight.c
@@ -47,9 +48,5 @@ void nnl_conv_plan_init(nnl_conv_plan *plan, const nnl_kernels *kernels, nnl_poo
 // `room`: plan->room bytes, 64-byte aligned.
 void nnl_conv_run(const nnl_conv_plan *plan, const void *a, const void *b, const void *bias, void *out,
                   void *room);
-
-// For conv.c alone: the gradient of weights.
-void nnl_conv_weight_plan(nnl_conv_plan *plan);
-void nnl_conv_weight_run(const nnl_conv_plan *plan, const void *x, const void *dy, void *dweight, void *room);
 
 #endif

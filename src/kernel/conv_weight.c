@@ -1,9 +1,8 @@
 // conv_weight.c: the gradient of a convolution's weights. A part is some samples and some of the input's
 // channels; each part of the batch sums into memory of its own, (groups, taps, channels), and these are added
 // up in order at the end.
-#include "kernel/conv.h"
+#include "kernel/conv_parts.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 // Samples summed apart, at most; their sums together take no more elements than this.
@@ -13,9 +12,6 @@
 // Channels of dy fewer than this share of a vector are taken one by one.
 #define SHARE_OF_LANES 4
 
-#define ALIGNMENT 64
-
-static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 static size_t cut_up(size_t n, size_t by) { return (n + by - 1) / by; }
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -39,12 +35,12 @@ static void cut_batch(nnl_conv_plan *p) {
 }
 
 static size_t turned_bytes(const nnl_conv_plan *p) {
-    return one_by_one(p) ? 0 : aligned(p->window.rows * p->shape.result[1] * p->ld * p->element);
+    return one_by_one(p) ? 0 : nnl_conv_aligned(p->window.rows * p->shape.result[1] * p->ld * p->element);
 }
 
 static size_t work_bytes(nnl_conv_plan *p) {
     nnl_window_layout(&p->window, p->kernels->conv->lanes);
-    p->window_bytes = aligned(p->window.elements * p->element);
+    p->window_bytes = nnl_conv_aligned(p->window.elements * p->element);
     return p->window_bytes + turned_bytes(p);
 }
 
@@ -63,8 +59,8 @@ void nnl_conv_weight_plan(nnl_conv_plan *p) {
     p->worker_bytes = work_bytes(p);
     p->bands = cut_up(s->result[0], p->window.rows);
     p->parts = p->chunks * p->ranges;
-    p->shared_bytes = aligned(p->window.channels * area(p) * sizeof(int32_t)) +
-                      aligned(p->chunks * chunk_elements(p) * p->element);
+    p->shared_bytes = nnl_conv_aligned(p->window.channels * area(p) * sizeof(int32_t)) +
+                      nnl_conv_aligned(p->chunks * chunk_elements(p) * p->element);
 }
 
 // ---- summing
@@ -72,9 +68,8 @@ void nnl_conv_weight_plan(nnl_conv_plan *p) {
 typedef struct run {
     const nnl_conv_plan *plan;
     const char *x, *dy;
-    char *dweight, *sums, *workers;
+    char *dweight, *sums;
     int32_t *offset;
-    atomic_size_t next;
 } run;
 
 static void list_offsets(const nnl_conv_plan *p, int32_t *offset) {
@@ -129,12 +124,11 @@ static void sum_sample(const run *r, size_t image, size_t from, char *out, char 
     }
 }
 
-static void clear_turned(const nnl_conv_plan *p, char *window) {
-    memset(window + p->window_bytes, 0, turned_bytes(p));
-}
-
-static void run_part(const run *r, size_t part, char *window) {
+// Columns of `turned` behind the last channel stay 0.
+static void run_part(const void *arg, size_t part, char *window) {
+    const run *r = arg;
     const nnl_conv_plan *p = r->plan;
+    memset(window + p->window_bytes, 0, turned_bytes(p));
     size_t chunk = part / p->ranges, from = part % p->ranges * p->window.channels;
     size_t first = chunk * p->shape.batch / p->chunks, last = (chunk + 1) * p->shape.batch / p->chunks;
     size_t group = taps_of_group(p) * p->ld * p->element;
@@ -144,14 +138,6 @@ static void run_part(const run *r, size_t part, char *window) {
         memset(out + from * area(p) * p->ld * p->element, 0, range);
         for (size_t n = first; n < last; n++) sum_sample(r, n * p->shape.groups + g, from, out, window);
     }
-}
-
-static void run_worker(void *arg, size_t worker) {
-    run *r = arg;
-    const nnl_conv_plan *p = r->plan;
-    char *window = r->workers + worker * p->worker_bytes;
-    clear_turned(p, window);
-    for (size_t part; (part = atomic_fetch_add(&r->next, 1)) < p->parts;) run_part(r, part, window);
 }
 
 // ---- the end: chunks added up in order, and turned to (out, taps)
@@ -176,16 +162,15 @@ static void finish_part(void *arg, size_t g) {
                                          r->sums + g * group * p->element, p->ld);
 }
 
-void nnl_conv_weight_run(const nnl_conv_plan *p, const void *x, const void *dy, void *dweight, void *room) {
-    size_t offsets = aligned(p->window.channels * area(p) * sizeof(int32_t));
+void nnl_conv_weight_run(const nnl_conv_plan *p, const void *x, const void *dy, void *dweight, char *room) {
+    size_t offsets = nnl_conv_aligned(p->window.channels * area(p) * sizeof(int32_t));
     run r = {.plan = p,
              .x = x,
              .dy = dy,
              .dweight = dweight,
-             .offset = room,
-             .sums = (char *)room + offsets,
-             .workers = (char *)room + p->shared_bytes};
+             .offset = (int32_t *)(void *)room,
+             .sums = room + offsets};
     list_offsets(p, r.offset);
-    nnl_pool_run(p->pool, p->workers, run_worker, &r);
+    nnl_conv_run_parts(p, run_part, &r, room + p->shared_bytes);
     nnl_pool_run(p->pool, p->shape.groups, finish_part, &r);
 }

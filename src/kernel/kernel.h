@@ -246,6 +246,18 @@ typedef struct nnl_conv_kernels {
     nnl_transpose_fn *transpose[NNL_COMPUTE_COUNT]; // (rows, columns) to (columns, rows)
 } nnl_conv_kernels;
 
+// The transforms of Winograd's F(2 x 2, 3 x 3) for rows of tiles: 16 matrices lie `ld` apart. See
+// isa/winograd.c.
+typedef struct nnl_winograd_kernels {
+    // rows and columns of tiles, in four phases that lie `plane` apart
+    void (*input)(size_t rows, size_t columns, const float *x, size_t plane, size_t pitch, float *v,
+                  size_t ld);
+    // two rows of 2 * columns results
+    void (*output)(size_t columns, const float *m, size_t ld, float bias, float *upper, float *lower);
+    // g (3, 3, channels), read backwards if turned
+    void (*weight)(size_t channels, bool turned, const float *g, float *u, size_t ld);
+} nnl_winograd_kernels;
+
 // How the results of one dimension see the input: result j the window from start[j] to end[j], which is not
 // part of it.
 typedef struct nnl_axis {
@@ -281,6 +293,7 @@ typedef struct nnl_kernels {
     const nnl_optim_kernels *optim;
     const nnl_product_kernels *product;
     const nnl_conv_kernels *conv;
+    const nnl_winograd_kernels *winograd;
     const nnl_resample_kernels *resample;
 } nnl_kernels;
 

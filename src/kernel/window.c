@@ -53,29 +53,33 @@ static bool phase_seen(const nnl_window *w, int d, size_t phase) {
     return false;
 }
 
+// One phase of all channels; `row`, `column`: the first pixel it holds.
 static void fill_phase(const nnl_window *w, nnl_copy_rows_fn *copy, size_t element, const char *image,
                        ptrdiff_t row, ptrdiff_t column, size_t rows, char *out) {
     span down = inside(row, w->step[0], rows + w->reach[0] / w->step[0], w->size[0]);
     span across = inside(column, w->step[1], stored_columns(w), w->size[1]);
-    memset(out, 0, w->plane * element);
-    if (down.from == down.to || across.from == across.to) return;
+    bool empty = down.from == down.to || across.from == across.to;
     ptrdiff_t y = row + (ptrdiff_t)(down.from * w->step[0]),
               x = column + (ptrdiff_t)(across.from * w->step[1]);
-    copy(down.to - down.from, across.to - across.from, out + (down.from * w->pitch + across.from) * element,
-         w->pitch, 1, image + ((size_t)y * w->size[1] + (size_t)x) * element, w->step[0] * w->size[1],
-         w->step[1]);
+    if (!empty) image += ((size_t)y * w->size[1] + (size_t)x) * element;
+    size_t to = (down.from * w->pitch + across.from) * element, next = w->size[0] * w->size[1] * element;
+    for (size_t channel = 0; channel < w->channels; channel++, image += next) {
+        memset(out, 0, w->plane * element);
+        if (!empty)
+            copy(down.to - down.from, across.to - across.from, out + to, w->pitch, 1, image,
+                 w->step[0] * w->size[1], w->step[1]);
+        out += w->step[0] * w->step[1] * w->plane * element;
+    }
 }
 
 void nnl_window_fill(const nnl_window *w, nnl_copy_rows_fn *copy, size_t element, const void *image,
                      size_t from, size_t rows, void *out) {
-    size_t phases = w->step[0] * w->step[1];
-    for (size_t channel = 0; channel < w->channels; channel++) {
-        for (size_t phase = 0; phase < phases; phase++) {
-            size_t a = phase / w->step[1], b = phase % w->step[1];
+    for (size_t a = 0; a < w->step[0]; a++) {
+        for (size_t b = 0; b < w->step[1]; b++) {
             if (!phase_seen(w, 0, a) || !phase_seen(w, 1, b)) continue;
-            fill_phase(w, copy, element, (const char *)image + channel * w->size[0] * w->size[1] * element,
-                       w->first[0] + (ptrdiff_t)(from * w->step[0] + a), w->first[1] + (ptrdiff_t)b, rows,
-                       (char *)out + (channel * phases + phase) * w->plane * element);
+            fill_phase(w, copy, element, image, w->first[0] + (ptrdiff_t)(from * w->step[0] + a),
+                       w->first[1] + (ptrdiff_t)b, rows,
+                       (char *)out + (a * w->step[1] + b) * w->plane * element);
         }
     }
 }

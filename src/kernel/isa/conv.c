@@ -217,6 +217,22 @@ NNL_INLINE void copy_row_f32(size_t n, float *out, const float *x) {
     }
 }
 
+// Every second element; nothing behind the last is read.
+NNL_INLINE void copy4_apart(float *out, const float *x) {
+    quad v = __builtin_shufflevector(load4(x), load4(x + QUAD - 1), 0, 2, 5, 7);
+    memcpy(out, &v, sizeof v);
+}
+
+NNL_INLINE void copy_row_apart(size_t n, float *out, const float *x) {
+    size_t i = 0;
+    if (n >= QUAD) {
+        for (; i + QUAD <= n; i += QUAD) copy4_apart(out + i, x + 2 * i);
+        if (i < n) copy4_apart(out + n - QUAD, x + 2 * (n - QUAD));
+    } else {
+        for (; i < n; i++) out[i] = x[2 * i];
+    }
+}
+
 static void copy_f32(size_t rows, size_t n, void *out, size_t out_row, size_t out_step, const void *x,
                      size_t x_row, size_t x_step) {
     float *to = out;
@@ -224,6 +240,8 @@ static void copy_f32(size_t rows, size_t n, void *out, size_t out_row, size_t ou
     for (size_t i = 0; i < rows; i++, to += out_row, from += x_row) {
         if (out_step == 1 && x_step == 1) {
             copy_row_f32(n, to, from);
+        } else if (out_step == 1 && x_step == 2) {
+            copy_row_apart(n, to, from);
         } else {
             for (size_t j = 0; j < n; j++) to[j * out_step] = from[j * x_step];
         }

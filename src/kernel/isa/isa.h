@@ -27,6 +27,7 @@
     extern const nnl_optim_kernels nnl_optim_##isa;                                                          \
     extern const nnl_product_kernels nnl_product_##isa;                                                      \
     extern const nnl_conv_kernels nnl_conv_##isa;                                                            \
+    extern const nnl_winograd_kernels nnl_winograd_##isa;                                                    \
     extern const nnl_resample_kernels nnl_resample_##isa
 
 NNL_DECLARE_GROUPS(baseline);
