@@ -12,21 +12,13 @@ typedef struct dropout_state {
 } dropout_state;
 
 typedef struct masking {
-    nnl_compute type;
+    nnl_mask_fn *kernel;
     double scale;
-    size_t numel;
+    size_t numel, element;
     void *y;
     const void *x;
     const uint8_t *mask;
 } masking;
-
-static void mask_float(size_t n, float *y, const float *x, const uint8_t *mask, float scale) {
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * (mask[i] ? scale : 0);
-}
-
-static void mask_double(size_t n, double *y, const double *x, const uint8_t *mask, double scale) {
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * (mask[i] ? scale : 0);
-}
 
 static size_t part_size(size_t numel, size_t from) {
     return numel - from < PART_ELEMENTS ? numel - from : PART_ELEMENTS;
@@ -35,11 +27,8 @@ static size_t part_size(size_t numel, size_t from) {
 static void mask_part(void *arg, size_t part) {
     const masking *m = arg;
     size_t from = part * PART_ELEMENTS, n = part_size(m->numel, from);
-    if (m->type == NNL_IN_DOUBLE) {
-        mask_double(n, (double *)m->y + from, (const double *)m->x + from, m->mask + from, m->scale);
-    } else {
-        mask_float(n, (float *)m->y + from, (const float *)m->x + from, m->mask + from, (float)m->scale);
-    }
+    size_t start = from * m->element;
+    m->kernel(n, (char *)m->y + start, (const char *)m->x + start, m->mask + from, m->scale);
 }
 
 static nnl_status dropout_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
@@ -51,7 +40,8 @@ static const nnl_op dropout_record = {.name = "dropout", .outputs = 1, .backward
 static nnl_tensor *masked(nnl_context *ctx, nnl_tensor *x, nnl_tensor *mask, double scale) {
     nnl_tensor *y = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!y) return NULL;
-    masking m = {.type = nnl_tensor_compute(x),
+    masking m = {.kernel = ctx->kernels->random->mask[nnl_tensor_compute(x)],
+                 .element = nnl_dtype_size(x->dtype),
                  .scale = scale,
                  .numel = (size_t)nnl_tensor_numel(x),
                  .y = nnl_tensor_data(y),

@@ -119,6 +119,8 @@ typedef void nnl_loss_grad_fn(size_t n, void *dx, const void *dout, size_t step,
 typedef void nnl_uniform_fn(size_t n, void *out, uint64_t seed, uint64_t block, double low, double high);
 typedef void nnl_normal_fn(size_t n, void *out, uint64_t seed, uint64_t block, double mean, double std);
 typedef void nnl_bernoulli_fn(size_t n, uint8_t *out, uint64_t seed, uint64_t block, double keep);
+// y = mask ? x * scale : 0, of which NaN and infinity make NaN
+typedef void nnl_mask_fn(size_t n, void *y, const void *x, const uint8_t *mask, double scale);
 
 // Update rules: parameters p change in place by their gradient g; the other arrays are the optimizer's state.
 // Each struct holds what one step needs, bias corrections included, so the loops are plain arithmetic (see
@@ -187,6 +189,7 @@ typedef struct nnl_random_kernels {
     nnl_uniform_fn *uniform[NNL_COMPUTE_COUNT];
     nnl_normal_fn *normal[NNL_COMPUTE_COUNT];
     nnl_bernoulli_fn *bernoulli;
+    nnl_mask_fn *mask[NNL_COMPUTE_COUNT];
 } nnl_random_kernels;
 
 typedef struct nnl_optim_kernels {
