@@ -87,7 +87,7 @@ static bool push_tensor_field(lua_State *L, nnl_bind *bind, const nnl_layer *lay
 static void push_option_field(lua_State *L, const nnl_layer *layer, int position) {
     const nnl_option *option = &layer->class->options[position];
     const nnl_option_value *value = &layer->option[position];
-    bool open = option->type == NNL_OPTION_INT && value->i == 0 && option->low > 0;
+    bool open = nnl_option_is_open(option, value);
     if (open) lua_pushnil(L);
     if (!open) nnl_push_option_value(L, option, value);
 }

@@ -83,6 +83,8 @@ static const char *const kind_names[] = {
     [NNL_ARG_CHOICE] = "string",
     [NNL_ARG_TENSORS] = "list of tensors",
     [NNL_ARG_TEXT] = "string",
+    [NNL_ARG_SIZES] = "integer or list of integers",
+    [NNL_ARG_FACTORS] = "number or list of numbers",
     [NNL_ARG_INTS] = "integer or list of integers",
 };
 
@@ -103,6 +105,31 @@ static void read_operand(const reading *r, int index, nnl_arg_kind kind, nnl_arg
 static bool read_bool(const reading *r, int index) {
     if (!lua_isboolean(r->L, index)) nnl_type_error(r->L, r->bind, index, "boolean");
     return lua_toboolean(r->L, index);
+}
+
+// stride = 2, stride = {2, 1}, padding = "same"
+static void read_sizes(const reading *r, int index, int param) {
+    nnl_arg *arg = &r->call->arg[param];
+    const char *choices = r->op->params[param].choices;
+    if (choices && lua_type(r->L, index) == LUA_TSTRING) {
+        arg->word = (uint8_t)(1 + read_choice(r, index, choices));
+    } else {
+        nnl_check_shape(r->L, r->bind, index, index, nnl_call_list(r->call, param));
+    }
+}
+
+// scale_factor = 2, scale_factor = {2, 1.5}
+static void read_factors(const reading *r, int index, nnl_arg *arg) {
+    lua_State *L = r->L;
+    bool list = lua_istable(L, index);
+    arg->factors.count = list ? (int)lua_rawlen(L, index) : 1;
+    if (arg->factors.count < 1 || arg->factors.count > 2)
+        nnl_arg_error(L, r->bind, index, "a number or a list of two expected");
+    for (int k = 0; k < arg->factors.count; k++) {
+        if (list) lua_rawgeti(L, index, k + 1);
+        arg->factors.value[k] = nnl_check_number(L, r->bind, list ? lua_gettop(L) : index).d;
+        if (list) lua_pop(L, 1);
+    }
 }
 
 // Whether the parameter takes all the arguments that are left: in the last place sizes, dimensions and
@@ -152,6 +179,12 @@ static void read_value(const reading *r, int index, int param) {
     case NNL_ARG_SHAPE:
         nnl_check_shape(L, r->bind, index, takes_rest(r, param) ? r->last : index,
                         nnl_call_list(r->call, param));
+        break;
+    case NNL_ARG_SIZES:
+        read_sizes(r, index, param);
+        break;
+    case NNL_ARG_FACTORS:
+        read_factors(r, index, arg);
         break;
     case NNL_ARG_DTYPE:
         arg->i = nnl_check_dtype(L, r->bind, index);

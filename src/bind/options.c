@@ -71,6 +71,12 @@ static void read_integers(const nnl_reading *r, const nnl_option *option, int in
                           nnl_option_value *value) {
     lua_State *L = r->L;
     bool list = lua_istable(L, index);
+    value->word = 0;
+    if (option->choices && lua_type(L, index) == LUA_TSTRING) {
+        read_choice(r, option, index, value);
+        value->word = (uint8_t)(1 + value->i);
+        return;
+    }
     value->count = list ? (int)lua_rawlen(L, index) : 1;
     if (value->count < 1 || value->count > NNL_OPTION_LIST)
         wrong_type(r, option, index, "an integer or a short list");
@@ -94,6 +100,15 @@ static void read_numbers(const nnl_reading *r, const nnl_option *option, int ind
         value->numbers[k] = lua_tonumber(L, -1);
         lua_pop(L, 1);
     }
+}
+
+static void read_factors(const nnl_reading *r, const nnl_option *option, int index, nnl_option_value *value) {
+    if (lua_type(r->L, index) != LUA_TNUMBER) {
+        read_numbers(r, option, index, value);
+        return;
+    }
+    value->count = 1;
+    value->numbers[0] = value->numbers[1] = lua_tonumber(r->L, index);
 }
 
 static void read_fields(const nnl_reading *r, const nnl_option *option, int index, nnl_option_value *value) {
@@ -146,6 +161,9 @@ void nnl_read_option(const nnl_reading *r, int position, int index) {
         break;
     case NNL_OPTION_INTS:
         read_integers(r, option, index, value);
+        break;
+    case NNL_OPTION_FACTORS:
+        read_factors(r, option, index, value);
         break;
     case NNL_OPTION_NUMBERS:
         read_numbers(r, option, index, value);

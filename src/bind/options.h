@@ -39,6 +39,9 @@ void nnl_add_options_text(luaL_Buffer *text, const nnl_option *options, const nn
 // Whether a value is what the declaration has where a script says nothing.
 bool nnl_option_is_default(const nnl_option *option, const nnl_option_value *value);
 
+// Whether it is a size that is not known yet, which scripts see as nil.
+bool nnl_option_is_open(const nnl_option *option, const nnl_option_value *value);
+
 // The declaration as plain tables, pushed: {{name, type, default, doc, choices, low, high}, ...}
 void nnl_push_declaration(lua_State *L, const nnl_option *options);
 

@@ -5,9 +5,11 @@
 #include <string.h>
 
 static const char *const type_names[] = {
-    [NNL_OPTION_INT] = "integer",     [NNL_OPTION_NUMBER] = "number",         [NNL_OPTION_BOOL] = "boolean",
-    [NNL_OPTION_CHOICE] = "choice",   [NNL_OPTION_ACTIVATION] = "activation", [NNL_OPTION_INTS] = "integers",
-    [NNL_OPTION_NUMBERS] = "numbers", [NNL_OPTION_FIELDS] = "fields",         [NNL_OPTION_TENSOR] = "tensor",
+    [NNL_OPTION_INT] = "integer",           [NNL_OPTION_NUMBER] = "number",
+    [NNL_OPTION_BOOL] = "boolean",          [NNL_OPTION_CHOICE] = "choice",
+    [NNL_OPTION_ACTIVATION] = "activation", [NNL_OPTION_INTS] = "integers",
+    [NNL_OPTION_NUMBERS] = "numbers",       [NNL_OPTION_FIELDS] = "fields",
+    [NNL_OPTION_TENSOR] = "tensor",         [NNL_OPTION_FACTORS] = "number or numbers",
 };
 
 static void push_integers(lua_State *L, const nnl_option_value *value) {
@@ -27,6 +29,17 @@ static void push_numbers(lua_State *L, const nnl_option_value *value) {
     for (int k = 0; k < value->count; k++) {
         lua_pushnumber(L, value->numbers[k]);
         lua_rawseti(L, -2, k + 1);
+    }
+}
+
+// nil where they were left out.
+static void push_factors(lua_State *L, const nnl_option_value *value) {
+    if (!value->given) {
+        lua_pushnil(L);
+    } else if (value->count == 1) {
+        lua_pushnumber(L, value->numbers[0]);
+    } else {
+        push_numbers(L, value);
     }
 }
 
@@ -70,7 +83,11 @@ void nnl_push_option_value(lua_State *L, const nnl_option *option, const nnl_opt
         lua_pushstring(L, nnl_activations[value->i].name);
         break;
     case NNL_OPTION_INTS:
-        push_integers(L, value);
+        if (value->word) push_word(L, option->choices, value->word - 1);
+        if (!value->word) push_integers(L, value);
+        break;
+    case NNL_OPTION_FACTORS:
+        push_factors(L, value);
         break;
     case NNL_OPTION_NUMBERS:
         push_numbers(L, value);
@@ -89,10 +106,16 @@ bool nnl_option_is_default(const nnl_option *option, const nnl_option_value *val
     nnl_option_value fallback;
     nnl_option_default(option, &fallback);
     bool numbers = option->type == NNL_OPTION_NUMBERS || option->type == NNL_OPTION_FIELDS;
+    if (option->type == NNL_OPTION_FACTORS || value->word) return !value->given;
     if (option->type == NNL_OPTION_NUMBER) return value->d == fallback.d && !value->none;
     if (numbers) return memcmp(value->numbers, fallback.numbers, sizeof value->numbers) == 0;
     if (option->type == NNL_OPTION_INTS) return memcmp(value->ints, fallback.ints, sizeof value->ints) == 0;
     return option->type == NNL_OPTION_TENSOR || value->i == fallback.i;
+}
+
+bool nnl_option_is_open(const nnl_option *option, const nnl_option_value *value) {
+    bool sizes = option->type == NNL_OPTION_INT || option->type == NNL_OPTION_INTS;
+    return sizes && option->low > 0 && value->i == 0 && !value->word;
 }
 
 // ---- as text
@@ -122,7 +145,7 @@ static void add_list(luaL_Buffer *text, const nnl_option *option, const nnl_opti
 static void add_word(luaL_Buffer *text, const nnl_option *option, const nnl_option_value *value) {
     size_t length;
     const char *word = nnl_activations[0].name;
-    if (option->type == NNL_OPTION_CHOICE) {
+    if (option->type != NNL_OPTION_ACTIVATION) {
         word = nnl_choice_word(option->choices, (int)value->i, &length);
     } else {
         word = nnl_activations[value->i].name;
@@ -150,7 +173,12 @@ void nnl_add_option_text(luaL_Buffer *text, const nnl_option *option, const nnl_
         add_word(text, option, value);
         break;
     case NNL_OPTION_INTS:
-        if (value->count <= 1) add_number(text, (double)value->ints[0]);
+        if (value->word) add_word(text, option, value);
+        if (!value->word && value->count <= 1) add_number(text, (double)value->ints[0]);
+        if (value->count > 1) add_list(text, option, value);
+        break;
+    case NNL_OPTION_FACTORS:
+        if (value->count == 1) add_number(text, value->numbers[0]);
         if (value->count > 1) add_list(text, option, value);
         break;
     case NNL_OPTION_NUMBERS:
@@ -163,17 +191,28 @@ void nnl_add_option_text(luaL_Buffer *text, const nnl_option *option, const nnl_
     }
 }
 
+// Those that may stand alone are shown where they say something; optional ones behind one that is not shown
+// have their names.
+static bool is_shown(const nnl_option *option, const nnl_option_value *value, bool first) {
+    if (option->type == NNL_OPTION_TENSOR) return false;
+    if (!nnl_option_is_default(option, value)) return true;
+    if (first && option->type == NNL_OPTION_NUMBER) return true;
+    return option->positional && value->given && (first || option->required);
+}
+
 void nnl_add_options_text(luaL_Buffer *text, const nnl_option *options, const nnl_option_value *values) {
-    bool first = true;
+    bool first = true, gap = false;
     for (int k = 0; k < NNL_MAX_OPTIONS && options[k].type != NNL_OPTION_END; k++) {
         const nnl_option *option = &options[k];
-        bool shown = option->positional ? values[k].given : k == 0 && option->type == NNL_OPTION_NUMBER;
-        if (option->type == NNL_OPTION_TENSOR) continue;
-        if (!shown && nnl_option_is_default(option, &values[k])) continue;
+        bool named = !option->positional || (gap && !option->required);
+        if (!is_shown(option, &values[k], k == 0)) {
+            gap = true;
+            continue;
+        }
         if (!first) luaL_addstring(text, ", ");
         first = false;
-        if (!option->positional) luaL_addstring(text, option->name);
-        if (!option->positional) luaL_addstring(text, " = ");
+        if (named) luaL_addstring(text, option->name);
+        if (named) luaL_addstring(text, " = ");
         nnl_add_option_text(text, option, &values[k]);
     }
 }
@@ -204,7 +243,7 @@ static void push_declared(lua_State *L, const nnl_option *option) {
     lua_setfield(L, -2, "positional");
     lua_pushboolean(L, option->required);
     lua_setfield(L, -2, "required");
-    bool open = option->type == NNL_OPTION_INT && fallback.i == 0 && option->low > 0;
+    bool open = nnl_option_is_open(option, &fallback);
     if (!option->required && !open) {
         nnl_push_option_value(L, option, &fallback);
         lua_setfield(L, -2, "default");

@@ -112,7 +112,7 @@ static nnl_tensor *recurrence(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b, in
     nnl_tensor *lines = factors ? lines_of(ctx, b, dim, false, b->dtype) : NULL;
     nnl_tensor *out = NULL;
     if (lines) {
-        const nnl_row_kernels *rows = ctx->kernels->rows;
+        const nnl_rows_kernels *rows = ctx->kernels->rows;
         nnl_compute type = nnl_tensor_compute(lines);
         job j = {.recur = from_end ? rows->recur_back[type] : rows->recur[type],
                  .factors = nnl_tensor_data(factors)};
@@ -165,7 +165,7 @@ static nnl_status recurrence_backward(nnl_context *ctx, nnl_node *node, nnl_tens
 // ---- cumsum, cumprod
 
 static nnl_tensor *scanned(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, int dim, nnl_dtype dtype) {
-    const nnl_row_kernels *rows = ctx->kernels->rows;
+    const nnl_rows_kernels *rows = ctx->kernels->rows;
     bool turned = op->variant == SUM_FROM_END;
     nnl_tensor *lines = lines_of(ctx, x, dim, turned, dtype);
     if (!lines) return NULL;

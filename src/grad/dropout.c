@@ -12,21 +12,13 @@ typedef struct dropout_state {
 } dropout_state;
 
 typedef struct masking {
-    nnl_compute type;
+    nnl_mask_fn *kernel;
     double scale;
-    size_t numel;
+    size_t numel, element;
     void *y;
     const void *x;
     const uint8_t *mask;
 } masking;
-
-static void mask_float(size_t n, float *y, const float *x, const uint8_t *mask, float scale) {
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * (mask[i] ? scale : 0);
-}
-
-static void mask_double(size_t n, double *y, const double *x, const uint8_t *mask, double scale) {
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * (mask[i] ? scale : 0);
-}
 
 static size_t part_size(size_t numel, size_t from) {
     return numel - from < PART_ELEMENTS ? numel - from : PART_ELEMENTS;
@@ -35,11 +27,8 @@ static size_t part_size(size_t numel, size_t from) {
 static void mask_part(void *arg, size_t part) {
     const masking *m = arg;
     size_t from = part * PART_ELEMENTS, n = part_size(m->numel, from);
-    if (m->type == NNL_IN_DOUBLE) {
-        mask_double(n, (double *)m->y + from, (const double *)m->x + from, m->mask + from, m->scale);
-    } else {
-        mask_float(n, (float *)m->y + from, (const float *)m->x + from, m->mask + from, (float)m->scale);
-    }
+    size_t start = from * m->element;
+    m->kernel(n, (char *)m->y + start, (const char *)m->x + start, m->mask + from, m->scale);
 }
 
 static nnl_status dropout_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
@@ -51,7 +40,8 @@ static const nnl_op dropout_record = {.name = "dropout", .outputs = 1, .backward
 static nnl_tensor *masked(nnl_context *ctx, nnl_tensor *x, nnl_tensor *mask, double scale) {
     nnl_tensor *y = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!y) return NULL;
-    masking m = {.type = nnl_tensor_compute(x),
+    masking m = {.kernel = ctx->kernels->random->mask[nnl_tensor_compute(x)],
+                 .element = nnl_dtype_size(x->dtype),
                  .scale = scale,
                  .numel = (size_t)nnl_tensor_numel(x),
                  .y = nnl_tensor_data(y),
@@ -127,6 +117,31 @@ nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p) {
     return back;
 }
 
+nnl_tensor *nnl_dropout_channels(nnl_context *ctx, const char *who, nnl_tensor *x, double p) {
+    char text[NNL_SHAPE_TEXT];
+    nnl_shape shape = x->shape;
+    if (shape.ndim < 2 || !nnl_dtype_is_float(x->dtype)) {
+        return nnl_fail_null(ctx, NNL_ERR_SHAPE,
+                             "%s: expected a float tensor (N, C, ...), got \"%s\" of shape %s", who,
+                             nnl_dtype_get(x->dtype)->name, nnl_shape_text(&shape, text));
+    }
+    for (int d = 2; d < shape.ndim; d++) shape.size[d] = 1;
+    nnl_tensor *ones = nnl_tensor_new(ctx, x->dtype, &shape);
+    if (!ones) return NULL;
+    nnl_apply_fill(ones, nnl_number_float(1));
+    nnl_tensor *kept = nnl_dropout(ctx, ones, p), *y = kept ? nnl_mul(ctx, x, kept) : NULL;
+    nnl_tensor_release(ones);
+    nnl_tensor_release(kept);
+    return y;
+}
+
+static nnl_status dropout_channels_forward(nnl_context *ctx, nnl_call *call) {
+    nnl_tensor *x = call->arg[0].tensor;
+    call->out[0] = call->arg[2].flag ? nnl_dropout_channels(ctx, call->op->name, x, call->arg[1].number.d)
+                                     : nnl_tensor_retain(x);
+    return call->out[0] ? NNL_OK : ctx->status;
+}
+
 static nnl_status dropout_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
     bool active = call->arg[2].flag;
@@ -134,14 +149,19 @@ static nnl_status dropout_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? NNL_OK : ctx->status;
 }
 
+#define DROPOUT(n, text, go)                                                                                 \
+    {                                                                                                        \
+        .name = n, .doc = text, .flags = NNL_OP_FUNCTIONAL, .outputs = 1,                                    \
+        .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL},                                                \
+                   {"p", NNL_ARG_NUMBER, true, 0.5, NULL},                                                   \
+                   {"training", NNL_ARG_BOOL, true, 1, NULL}},                                               \
+        .forward = go                                                                                        \
+    }
+
 const nnl_op nnl_dropout_records[] = {
-    {.name = "dropout",
-     .doc = "each element 0 with probability p, else divided by 1 - p; x itself where not training",
-     .flags = NNL_OP_FUNCTIONAL,
-     .outputs = 1,
-     .params = {{"input", NNL_ARG_TENSOR, false, 0, NULL},
-                {"p", NNL_ARG_NUMBER, true, 0.5, NULL},
-                {"training", NNL_ARG_BOOL, true, 1, NULL}},
-     .forward = dropout_forward},
+    DROPOUT("dropout",
+            "each element 0 with probability p, else divided by 1 - p; x itself where not training",
+            dropout_forward),
+    DROPOUT("dropout2d", "the same for whole channels of (N, C, ...)", dropout_channels_forward),
     {.name = NULL},
 };

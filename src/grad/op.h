@@ -9,7 +9,7 @@
 #define NNL_MAX_ARGS 8
 #define NNL_MAX_OUTPUTS 4
 #define NNL_LIST_OUTPUT (-1) // the number of results of an operation that gives a list of them
-#define NNL_MAX_LISTS 3
+#define NNL_MAX_LISTS 4
 
 typedef enum nnl_arg_kind {
     NNL_ARG_END,
@@ -24,6 +24,8 @@ typedef enum nnl_arg_kind {
     NNL_ARG_NEW_DIM, // a place for a new one: 0 to ndim
     NNL_ARG_DIMS,    // one or a list of these
     NNL_ARG_SHAPE,   // sizes: a list, or numbers up to the end of the arguments
+    NNL_ARG_SIZES,   // one integer for all of something or a list of one for each; or a word of `choices`
+    NNL_ARG_FACTORS, // one number or two
     NNL_ARG_DTYPE,
     NNL_ARG_CHOICE,  // one of the words in `choices`; its position here
     NNL_ARG_TENSORS, // a list, or, in the last place, all further arguments
@@ -51,6 +53,7 @@ typedef struct nnl_int_list {
 typedef struct nnl_arg {
     bool given;     // false: left out, and the value is the fallback
     bool is_number; // for NNL_ARG_OPERAND, NNL_ARG_VALUE and NNL_ARG_INTS: one number, without a list
+    uint8_t word;   // for NNL_ARG_SIZES: 1 and up, the word that stands for the list
     union {
         nnl_tensor *tensor; // borrowed
         nnl_number number;
@@ -60,6 +63,10 @@ typedef struct nnl_arg {
         nnl_tensor_list tensors;
         nnl_int_list ints; // of at least one where it is one number; `items` is borrowed
         const char *text;  // borrowed
+        struct {
+            int count;
+            double value[2];
+        } factors;
     };
 } nnl_arg;
 

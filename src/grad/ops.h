@@ -132,8 +132,68 @@ typedef struct nnl_batch_norm_options {
 nnl_tensor *nnl_batch_norm(nnl_context *ctx, nnl_tensor *x, nnl_tensor *running_mean, nnl_tensor *running_var,
                            nnl_tensor *weight, nnl_tensor *bias, const nnl_batch_norm_options *options);
 
+// conv.c: x (N, C, H, W), (N, C, L) with dims = 1, or either without N; weight (out, C / groups, kernel ...),
+// or (C, out / groups, kernel ...) transposed; bias (out) or NULL. Sizes are one for each dimension.
+#define NNL_PADDING_WORDS "same valid"
+typedef enum nnl_padding_rule { NNL_PADDING_SIZES, NNL_PADDING_SAME, NNL_PADDING_VALID } nnl_padding_rule;
+typedef struct nnl_conv_options {
+    const char *who; // in messages
+    int dims;
+    bool transposed;
+    nnl_padding_rule padding_rule;
+    int64_t stride[2], padding[2], dilation[2], output_padding[2], groups;
+} nnl_conv_options;
+nnl_tensor *nnl_conv(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                     const nnl_conv_options *options);
+
+// pool.c: x as above. `kernel` is the output's size for adaptive pooling; a stride of 0 is the kernel's size.
+// *indices (new, int64, positions in each plane from 1) where `indices` is not NULL and the largest is asked
+// for.
+typedef struct nnl_pool_options {
+    const char *who;
+    int dims;
+    bool largest, ceil_mode, count_include_pad;
+    int64_t kernel[2], stride[2], padding[2], dilation[2], divisor_override;
+} nnl_pool_options;
+nnl_tensor *nnl_pooling(nnl_context *ctx, nnl_tensor *x, const nnl_pool_options *options,
+                        nnl_tensor **indices);
+nnl_tensor *nnl_adaptive_pool(nnl_context *ctx, nnl_tensor *x, const nnl_pool_options *options,
+                              nnl_tensor **indices);
+nnl_tensor *nnl_global_avg_pool(nnl_context *ctx, const char *who, nnl_tensor *x);
+
+// resize.c: nearest or (bi)linear, to `size` or by `scale`, of which one is given: a count of 0 is none.
+#define NNL_RESIZE_MODES "nearest linear bilinear area"
+typedef enum nnl_resize_mode {
+    NNL_RESIZE_NEAREST,
+    NNL_RESIZE_LINEAR,
+    NNL_RESIZE_BILINEAR,
+    NNL_RESIZE_AREA
+} nnl_resize_mode;
+typedef struct nnl_resize_options {
+    const char *who;
+    nnl_resize_mode mode;
+    bool align_corners;
+    int size_count, scale_count;
+    int64_t size[2];
+    double scale[2];
+} nnl_resize_options;
+nnl_tensor *nnl_resize(nnl_context *ctx, nnl_tensor *x, const nnl_resize_options *options);
+
+// pad.c: before and after the last dimension, then the one before it ...; negative cuts off
+#define NNL_PAD_MODES "constant reflect replicate circular"
+typedef enum nnl_pad_mode {
+    NNL_PAD_CONSTANT,
+    NNL_PAD_REFLECT,
+    NNL_PAD_REPLICATE,
+    NNL_PAD_CIRCULAR
+} nnl_pad_mode;
+nnl_tensor *nnl_pad(nnl_context *ctx, const char *who, nnl_tensor *x, int count, const int64_t *widths,
+                    nnl_pad_mode mode, double value);
+
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
+// The same for whole channels, of x (N, C, ...)
+nnl_tensor *nnl_dropout_channels(nnl_context *ctx, const char *who, nnl_tensor *x, double p);
 
 // loss.c: prediction and target of one shape.
 typedef enum nnl_loss_reduction {

@@ -49,6 +49,10 @@ nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tens
     GROUP(gate)                                                                                              \
     GROUP(norm)                                                                                              \
     GROUP(linear)                                                                                            \
+    GROUP(conv)                                                                                              \
+    GROUP(pool)                                                                                              \
+    GROUP(resize)                                                                                            \
+    GROUP(pad)                                                                                               \
     GROUP(extreme)                                                                                           \
     GROUP(gather)                                                                                            \
     GROUP(indexed)                                                                                           \

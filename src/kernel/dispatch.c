@@ -9,22 +9,19 @@
 #define BASELINE_NAME "baseline"
 #endif
 
-#define SET(text, set)                                                                                       \
-    {                                                                                                        \
-        .isa = text, .convert = &nnl_convert_##set, .elementwise = &nnl_elementwise_##set,                   \
-        .reduce = &nnl_reduce_##set, .rows = &nnl_rows_##set, .columns = &nnl_columns_##set,                 \
-        .norm = &nnl_norm_##set, .loss = &nnl_loss_##set, .random = &nnl_random_##set,                       \
-        .optim = &nnl_optim_##set, .adaptive = &nnl_adaptive_##set, .product = &nnl_product_##set            \
-    }
+// The constants of one instruction set, in the order of the list.
+#define BASELINE(name) .name = &nnl_##name##_baseline,
+#define AVX2(name) .name = &nnl_##name##_avx2,
+#define AVX512(name) .name = &nnl_##name##_avx512,
 
 // In order of rising ability.
 static const nnl_kernels sets[] = {
-    SET(BASELINE_NAME, baseline),
+    {.isa = BASELINE_NAME, NNL_KERNEL_GROUPS(BASELINE)},
 #ifdef NNL_HAVE_AVX2
-    SET("avx2", avx2),
+    {.isa = "avx2", NNL_KERNEL_GROUPS(AVX2)},
 #endif
 #ifdef NNL_HAVE_AVX512
-    SET("avx512", avx512),
+    {.isa = "avx512", NNL_KERNEL_GROUPS(AVX512)},
 #endif
 };
 

@@ -150,6 +150,8 @@ typedef void nnl_loss_grad_fn(size_t n, void *dx, const void *dout, size_t step,
 typedef void nnl_uniform_fn(size_t n, void *out, uint64_t seed, uint64_t block, double low, double high);
 typedef void nnl_normal_fn(size_t n, void *out, uint64_t seed, uint64_t block, double mean, double std);
 typedef void nnl_bernoulli_fn(size_t n, uint8_t *out, uint64_t seed, uint64_t block, double keep);
+// y = mask ? x * scale : 0, of which NaN and infinity make NaN
+typedef void nnl_mask_fn(size_t n, void *y, const void *x, const uint8_t *mask, double scale);
 
 // Update rules: parameters p change in place by their gradient g; the other arrays are the optimizer's state.
 // Each struct holds what one step needs, bias corrections included, so the loops are plain arithmetic (see
@@ -221,17 +223,17 @@ typedef struct nnl_norm_kernels {
     nnl_norm_weights_fn *weights[NNL_COMPUTE_COUNT];
 } nnl_norm_kernels;
 
-typedef struct nnl_row_kernels {
+typedef struct nnl_rows_kernels {
     nnl_row_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT], *logsumexp[NNL_COMPUTE_COUNT];
     nnl_row_grad_fn *softmax_grad[NNL_COMPUTE_COUNT], *log_softmax_grad[NNL_COMPUTE_COUNT];
     nnl_scan_fn *cumsum[NNL_COMPUTE_COUNT], *cumprod[NNL_COMPUTE_COUNT];
     nnl_recur_fn *recur[NNL_COMPUTE_COUNT], *recur_back[NNL_COMPUTE_COUNT];
-} nnl_row_kernels;
+} nnl_rows_kernels;
 
-typedef struct nnl_column_kernels {
+typedef struct nnl_columns_kernels {
     nnl_column_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT];
     nnl_column_grad_fn *softmax_grad[NNL_COMPUTE_COUNT], *log_softmax_grad[NNL_COMPUTE_COUNT];
-} nnl_column_kernels;
+} nnl_columns_kernels;
 
 typedef struct nnl_loss_kernels {
     nnl_loss_sum_fn *sum[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
@@ -244,6 +246,7 @@ typedef struct nnl_random_kernels {
     nnl_uniform_fn *uniform[NNL_COMPUTE_COUNT];
     nnl_normal_fn *normal[NNL_COMPUTE_COUNT];
     nnl_bernoulli_fn *bernoulli;
+    nnl_mask_fn *mask[NNL_COMPUTE_COUNT];
 } nnl_random_kernels;
 
 typedef struct nnl_optim_kernels {
@@ -272,21 +275,105 @@ typedef struct nnl_product_kernels {
                   size_t step_a, const int64_t *b, size_t row_b, size_t step_b);
 } nnl_product_kernels;
 
-// All kernels of one instruction set. Each group is a constant named after its file and instruction set:
-// nnl_convert_avx2, nnl_elementwise_avx2, ...
+// Convolution over images that kernel/conv.c has packed, in which tap k of every result is offset[k] elements
+// away.
+typedef struct nnl_conv_block {
+    size_t channels; // of the result: 1, 2, 4 ... `rows`
+    size_t taps;
+    const int32_t *offset;
+    const void *weight; // (taps, channels)
+    const void *bias;   // (channels), or NULL
+    size_t stretches;   // of `lanes` results in a row, each `from` a place in x `to` one in out
+    const int32_t *from, *to;
+    const void *x;
+    void *out;
+    size_t ld; // from one channel of out to the next
+} nnl_conv_block;
+
+// out[tap][channel] += the sum over (rows, columns) of x[offset + row * pitch + column] * dy[place][channel]
+typedef struct nnl_conv_sums {
+    size_t taps;
+    const int32_t *offset;
+    size_t rows, columns, pitch;
+    const void *x, *dy;
+    void *out;
+    size_t ld; // channels of dy and out: a multiple of `lanes`
+} nnl_conv_sums;
+
+typedef void nnl_conv_block_fn(const nnl_conv_block *block);
+typedef void nnl_conv_sums_fn(const nnl_conv_sums *sums);
+typedef void nnl_copy_rows_fn(size_t rows, size_t n, void *out, size_t out_row, size_t out_step,
+                              const void *x, size_t x_row, size_t x_step);
+typedef void nnl_transpose_fn(size_t rows, size_t columns, void *out, size_t out_row, const void *x,
+                              size_t x_row);
+
+typedef struct nnl_conv_kernels {
+    size_t lanes, rows;
+    nnl_conv_block_fn *block[NNL_COMPUTE_COUNT];
+    nnl_conv_sums_fn *sums[NNL_COMPUTE_COUNT];
+    nnl_conv_sums_fn *dots[NNL_COMPUTE_COUNT]; // of one channel: dy (rows, columns), out[tap * ld]
+    nnl_copy_rows_fn *copy[NNL_COMPUTE_COUNT];
+    nnl_transpose_fn *transpose[NNL_COMPUTE_COUNT]; // (rows, columns) to (columns, rows)
+} nnl_conv_kernels;
+
+// The transforms of Winograd's F(2 x 2, 3 x 3) for rows of tiles: 16 matrices lie `ld` apart. See
+// isa/winograd.c.
+typedef struct nnl_winograd_kernels {
+    // rows and columns of tiles, in four phases that lie `plane` apart
+    void (*input)(size_t rows, size_t columns, const float *x, size_t plane, size_t pitch, float *v,
+                  size_t ld);
+    // two rows of 2 * columns results
+    void (*output)(size_t columns, const float *m, size_t ld, float bias, float *upper, float *lower);
+    // g (3, 3, channels), read backwards if turned
+    void (*weight)(size_t channels, bool turned, const float *g, float *u, size_t ld);
+} nnl_winograd_kernels;
+
+// How the results of one dimension see the input: result j the window from start[j] to end[j], which is not
+// part of it.
+typedef struct nnl_axis {
+    int32_t size, result;
+    const int32_t *start, *end;
+    int32_t step;            // from one element of a window to the next; 1 where it is summed
+    const double *weight;    // (result, kernel), or NULL: all are 1
+    const double *divisor;   // (result): what the sum is divided by
+    int32_t kernel;          // elements of a window, at most
+    int32_t stride, padding; // where windows start at even distances; stride 0 otherwise
+} nnl_axis;
+
+// One plane; axis[0] is the height. `at`: positions in the plane of x, from 0. `room`: one row of x.
+typedef struct nnl_resample_kernels {
+    void (*max[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *y, int32_t *at, const void *x);
+    // y[i] = x[at[i]]; dx[at[i]] += dy[i] into `size` zeros
+    void (*pick[NNL_COMPUTE_COUNT])(size_t n, void *y, const void *x, const int32_t *at);
+    void (*put[NNL_COMPUTE_COUNT])(size_t n, size_t size, void *dx, const void *dy, const int32_t *at);
+    void (*sum[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *y, const void *x, void *room);
+    void (*spread[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *dx, const void *dy, void *room);
+} nnl_resample_kernels;
+
+// The groups, one for each file of kernel/isa/: GROUP(name) has the type nnl_NAME_kernels, and a constant
+// nnl_NAME_ISA for each instruction set (nnl_convert_avx2, nnl_elementwise_avx2, ...).
+#define NNL_KERNEL_GROUPS(GROUP)                                                                             \
+    GROUP(convert)                                                                                           \
+    GROUP(elementwise)                                                                                       \
+    GROUP(reduce)                                                                                            \
+    GROUP(rows)                                                                                              \
+    GROUP(columns)                                                                                           \
+    GROUP(norm)                                                                                              \
+    GROUP(loss)                                                                                              \
+    GROUP(random)                                                                                            \
+    GROUP(optim)                                                                                             \
+    GROUP(adaptive)                                                                                          \
+    GROUP(product)                                                                                           \
+    GROUP(conv)                                                                                              \
+    GROUP(winograd)                                                                                          \
+    GROUP(resample)
+
+// All kernels of one instruction set.
 typedef struct nnl_kernels {
     const char *isa; // "baseline", "avx2", "avx512", "neon"
-    const nnl_convert_kernels *convert;
-    const nnl_elementwise_kernels *elementwise;
-    const nnl_reduce_kernels *reduce;
-    const nnl_row_kernels *rows;
-    const nnl_column_kernels *columns;
-    const nnl_norm_kernels *norm;
-    const nnl_loss_kernels *loss;
-    const nnl_random_kernels *random;
-    const nnl_optim_kernels *optim;
-    const nnl_adaptive_kernels *adaptive;
-    const nnl_product_kernels *product;
+#define NNL_KERNEL_GROUP(name) const nnl_##name##_kernels *name;
+    NNL_KERNEL_GROUPS(NNL_KERNEL_GROUP)
+#undef NNL_KERNEL_GROUP
 } nnl_kernels;
 
 // The kernels for the best instruction set of this processor, and those by name (NULL where the processor or

@@ -1,11 +1,11 @@
-// classes.c: the table of all layer classes: a new file of layers adds its group here.
+// classes.c: the table of all layer classes, by the groups of classes.h.
 #include "nn/classes.h"
 
 #include <string.h>
 
-static const nnl_layer_class *const groups[] = {nnl_dense_classes, nnl_activation_classes,
-                                                nnl_shape_classes, nnl_dropout_classes,
-                                                nnl_norm_classes,  nnl_loss_classes};
+#define GROUP(name) nnl_##name##_classes,
+static const nnl_layer_class *const groups[] = {NNL_CLASS_GROUPS(GROUP)};
+#undef GROUP
 #define GROUPS (sizeof groups / sizeof groups[0])
 
 const nnl_layer_class *nnl_layer_class_at(size_t position) {

@@ -1,12 +1,24 @@
-// classes.h: the groups of layer classes, one for each file; each ends with a NULL name. The table over them
-// is in classes.c.
+// classes.h: the groups of layer classes, one for each file; each ends with a NULL name. A new file of layers
+// adds its group here; classes.c has the table over them.
 #ifndef NNL_NN_CLASSES_H
 #define NNL_NN_CLASSES_H
 
 #include "nn/layer.h"
 
-extern const nnl_layer_class nnl_dense_classes[], nnl_activation_classes[], nnl_shape_classes[],
-    nnl_dropout_classes[], nnl_norm_classes[], nnl_loss_classes[];
+#define NNL_CLASS_GROUPS(GROUP)                                                                              \
+    GROUP(dense)                                                                                             \
+    GROUP(conv)                                                                                              \
+    GROUP(pool)                                                                                              \
+    GROUP(resize)                                                                                            \
+    GROUP(activation)                                                                                        \
+    GROUP(shape)                                                                                             \
+    GROUP(dropout)                                                                                           \
+    GROUP(norm)                                                                                              \
+    GROUP(loss)
+
+#define NNL_DECLARE_CLASSES(name) extern const nnl_layer_class nnl_##name##_classes[];
+NNL_CLASS_GROUPS(NNL_DECLARE_CLASSES)
+#undef NNL_DECLARE_CLASSES
 
 // The option of layers with parameters that nnl_layer_setup reads.
 #define NNL_DTYPE_OPTION                                                                                     \

@@ -35,6 +35,20 @@ static nnl_status flatten_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor
     return *out ? NNL_OK : ctx->status;
 }
 
+static nnl_status unflatten_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                                    nnl_tensor **out) {
+    const nnl_option_value *sizes = &layer->option[1];
+    nnl_call call;
+    int dim = nnl_layer_dim(ctx, layer, layer->option[0].i, inputs[0]->shape.ndim);
+    if (dim < 0) return ctx->status;
+    nnl_call_init(&call, nnl_op_named("unflatten"));
+    call.arg[0].tensor = inputs[0];
+    call.arg[1].i = dim;
+    *nnl_call_list(&call, 2) = nnl_shape_of(sizes->count, sizes->ints);
+    *out = nnl_call_result(ctx, &call);
+    return *out ? NNL_OK : ctx->status;
+}
+
 const nnl_layer_class nnl_shape_classes[] = {
     {.name = "Identity", .doc = "x itself", .inputs = 1, .forward = identity_forward},
     {.name = "Flatten",
@@ -51,5 +65,21 @@ const nnl_layer_class nnl_shape_classes[] = {
                   .fallback = {-1},
                   .doc = "the last"}},
      .forward = flatten_forward},
+    {.name = "Unflatten",
+     .doc = "Dimension dim as several: (N, C * H * W) to (N, C, H, W)",
+     .inputs = 1,
+     .options = {{.name = "dim",
+                  .type = NNL_OPTION_INT,
+                  .positional = true,
+                  .required = true,
+                  .doc = "which, from 1 or from the end when negative"},
+                 {.name = "unflattened_size",
+                  .type = NNL_OPTION_INTS,
+                  .positional = true,
+                  .required = true,
+                  .low = -1,
+                  .high = INT32_MAX,
+                  .doc = "its sizes, of which one may be -1"}},
+     .forward = unflatten_forward},
     {.name = NULL},
 };

@@ -135,6 +135,8 @@ nnl_status nnl_layer_setup(nnl_context *ctx, nnl_layer *layer) {
         nnl_status status = nnl_option_check(ctx, who, &option[k], &layer->option[k]);
         if (status != NNL_OK) return status;
     }
+    nnl_status status = layer->class->check ? layer->class->check(ctx, layer) : NNL_OK;
+    if (status != NNL_OK) return status;
     take_dtype(layer);
     return sizes_known(layer) ? build_tensors(ctx, layer) : NNL_OK;
 }

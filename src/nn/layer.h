@@ -30,6 +30,8 @@ struct nnl_layer_class {
     int inputs; // that forward expects at least
     nnl_option options[NNL_MAX_OPTIONS];
     nnl_slot slots[NNL_MAX_SLOTS];
+    // NULL for most. What the ranges of single options cannot say, asked when all have been read.
+    nnl_status (*check)(nnl_context *ctx, const nnl_layer *layer);
     // Called when the parameters have just been made (or made again): fills them.
     nnl_status (*reset)(nnl_context *ctx, nnl_layer *layer);
     // Lazy layers: finds sizes left open from the first input. NULL: nothing is ever open.

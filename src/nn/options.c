@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_list(nnl_option_type type) { return type == NNL_OPTION_NUMBERS || type == NNL_OPTION_FIELDS; }
+static bool is_list(nnl_option_type type) {
+    return type == NNL_OPTION_NUMBERS || type == NNL_OPTION_FIELDS || type == NNL_OPTION_FACTORS;
+}
 
 void nnl_option_default(const nnl_option *option, nnl_option_value *value) {
     *value = (nnl_option_value){.given = false};

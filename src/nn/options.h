@@ -5,7 +5,7 @@
 
 #include "grad/ops.h"
 
-#define NNL_MAX_OPTIONS 14
+#define NNL_MAX_OPTIONS 16
 #define NNL_OPTION_LIST 4
 
 typedef enum nnl_option_type {
@@ -15,7 +15,8 @@ typedef enum nnl_option_type {
     NNL_OPTION_BOOL,
     NNL_OPTION_CHOICE,     // one of the words in `choices`; the value is its position
     NNL_OPTION_ACTIVATION, // the name of an elementwise operation; the value is an nnl_activation
-    NNL_OPTION_INTS,       // one integer, or a list of one for each dimension
+    NNL_OPTION_INTS,       // one integer, or a list of one for each dimension; or a word of `choices`
+    NNL_OPTION_FACTORS,    // one number, or a list of two
     NNL_OPTION_NUMBERS,    // a list of numbers, such as betas
     NNL_OPTION_FIELDS,     // numbers by the names in `choices`, such as {l1 =, l2 =}
     NNL_OPTION_TENSOR,     // kept as the buffer of the same name
@@ -36,7 +37,8 @@ typedef struct nnl_option {
 
 typedef struct nnl_option_value {
     bool given;
-    bool none; // of a number: false
+    bool none;    // of a number: false
+    uint8_t word; // of INTS: 1 and up, the word that stands for them
     int count;
     int64_t i; // an integer, bool or choice
     double d;

@@ -83,11 +83,17 @@ bool nnl_slot_shape(const nnl_layer *layer, const nnl_slot *slot, nnl_shape *sha
     return known;
 }
 
-// The option that is all there is between `at` and the next space; -1 where that is something else.
-static int lone_option(const nnl_layer *layer, const char *at) {
+// The option that is all there is between `at` and the next space, or is divided by another there, whose
+// value goes into *times; -1 where that is something else.
+static int lone_option(const nnl_layer *layer, const char *at, int64_t *times) {
     char name[NAME_ROOM];
     int position = -1;
     read_name(&at, name);
+    *times = 1;
+    if (*at == '/') {
+        at++;
+        *times = read_factor(layer, &at);
+    }
     if (*at != ' ' && *at != 0) return -1;
     return nnl_option_named(layer->class->options, name, &position) ? position : -1;
 }
@@ -95,9 +101,10 @@ static int lone_option(const nnl_layer *layer, const char *at) {
 void nnl_slot_close(nnl_layer *layer, const nnl_slot *slot, const nnl_shape *shape) {
     const char *at = slot->shape;
     for (int d = 0; d < shape->ndim && *at; d++) {
-        int position = lone_option(layer, at);
+        int64_t times;
+        int position = lone_option(layer, at, &times);
         if (position >= 0 && layer->option[position].i == 0) {
-            layer->option[position].i = shape->size[d];
+            layer->option[position].i = shape->size[d] * times;
             layer->option[position].given = true;
         }
         at += strcspn(at, " ");

@@ -33,7 +33,8 @@ static int rank_of(const nnl_op *op, int input) {
             return input == 0 ? special_ranks[i].first : special_ranks[i].second;
         }
     }
-    return 2;
+    if (strstr(op->name, "1d") || strcmp(op->name, "interpolate") == 0) return 3;
+    return strstr(op->name, "2d") ? 4 : 2;
 }
 
 static nnl_shape cube(int ndim) {
@@ -158,6 +159,18 @@ static nnl_shape shape_argument(const trial *t) {
     return (nnl_shape){.ndim = 1, .size = {-1}};
 }
 
+// One integer for windows and the like; 0 leaves the argument out.
+static int64_t size_argument(const nnl_param *p) {
+    static const struct {
+        const char *name;
+        int64_t size;
+    } sizes[] = {{"kernel_size", 2}, {"output_size", 2}, {"padding", 1}, {"size", 5}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (is_named(p, sizes[i].name)) return sizes[i].size;
+    }
+    return 0;
+}
+
 // sum(op(...) * weights), the weights being different for every element so that no error can hide in the sum.
 static nnl_tensor *weighted_sum(nnl_context *ctx, nnl_tensor *out) {
     nnl_tensor *weights = engine_steps(ctx, NNL_FLOAT64, out->shape, 0.5, 0.3);
@@ -198,6 +211,13 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
         break;
     case NNL_ARG_INTS:
         *arg = (nnl_arg){.given = true, .is_number = true, .ints = {&two, 1}};
+        break;
+    case NNL_ARG_SIZES:
+        if (is_named(p, "pad")) {
+            *nnl_call_list(call, i) = (nnl_shape){.ndim = 2, .size = {2, -1}};
+        } else if (size_argument(p) > 0) {
+            *nnl_call_list(call, i) = (nnl_shape){.ndim = 1, .size = {size_argument(p)}};
+        }
         break;
     case NNL_ARG_SHAPE:
         *nnl_call_list(call, i) = shape_argument(t);

@@ -44,7 +44,7 @@ static double log_of_sum(nnl_compute type, size_t n) {
     return max + log(sum);
 }
 
-static void check_softmax(const nnl_row_kernels *rows, nnl_compute type, size_t n) {
+static void check_softmax(const nnl_rows_kernels *rows, nnl_compute type, size_t n) {
     double log_sum = log_of_sum(type, n), dot = 0, sum = 0;
     rows->logsumexp[type](1, n, data(&out, type), data(&x, type));
     CHECK_NEAR(at(&out, type, 0), log_sum, tolerance(type));

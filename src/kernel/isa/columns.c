@@ -234,7 +234,7 @@ static void log_softmax_columns_grad_f64(size_t n, size_t width, size_t stride, 
     run_backward_f64(n, width, stride, dx, dout, y, tile_log_softmax_grad_f64);
 }
 
-const nnl_column_kernels NNL_ISA_NAME(nnl_columns) = {
+const nnl_columns_kernels NNL_ISA_NAME(nnl_columns) = {
     .softmax = {softmax_columns_f32, softmax_columns_f64, NULL},
     .log_softmax = {log_softmax_columns_f32, log_softmax_columns_f64, NULL},
     .softmax_grad = {softmax_columns_grad_f32, softmax_columns_grad_f64, NULL},

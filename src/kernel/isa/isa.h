@@ -16,23 +16,11 @@
 // NNL_ISA_NAME(nnl_reduce) is nnl_reduce_avx2 when compiled for AVX2.
 #define NNL_ISA_NAME(name) NNL_ISA_JOIN(name, NNL_ISA)
 
-// The groups of kernel.h for one instruction set.
-#define NNL_DECLARE_GROUPS(isa)                                                                              \
-    extern const nnl_convert_kernels nnl_convert_##isa;                                                      \
-    extern const nnl_elementwise_kernels nnl_elementwise_##isa;                                              \
-    extern const nnl_reduce_kernels nnl_reduce_##isa;                                                        \
-    extern const nnl_row_kernels nnl_rows_##isa;                                                             \
-    extern const nnl_column_kernels nnl_columns_##isa;                                                       \
-    extern const nnl_norm_kernels nnl_norm_##isa;                                                            \
-    extern const nnl_loss_kernels nnl_loss_##isa;                                                            \
-    extern const nnl_random_kernels nnl_random_##isa;                                                        \
-    extern const nnl_optim_kernels nnl_optim_##isa;                                                          \
-    extern const nnl_adaptive_kernels nnl_adaptive_##isa;                                                    \
-    extern const nnl_product_kernels nnl_product_##isa
-
-NNL_DECLARE_GROUPS(baseline);
-NNL_DECLARE_GROUPS(avx2);
-NNL_DECLARE_GROUPS(avx512);
+// The groups of kernel.h for each instruction set.
+#define NNL_DECLARE_GROUP(name)                                                                              \
+    extern const nnl_##name##_kernels nnl_##name##_baseline, nnl_##name##_avx2, nnl_##name##_avx512;
+NNL_KERNEL_GROUPS(NNL_DECLARE_GROUP)
+#undef NNL_DECLARE_GROUP
 
 // Says of the loop below it that its elements are independent: pointers are equal or their arrays apart. It
 // promises, it does not demand: loops around the C library's functions stay scalar.

@@ -124,8 +124,22 @@ static void bernoulli(size_t n, uint8_t *out, uint64_t seed, uint64_t block, dou
     }
 }
 
+static void mask_f32(size_t n, void *y, const void *x, const uint8_t *mask, double scale) {
+    const float *restrict from = x;
+    const float factor = (float)scale;
+    float *restrict to = y;
+    for (size_t i = 0; i < n; i++) to[i] = from[i] * (mask[i] ? factor : 0);
+}
+
+static void mask_f64(size_t n, void *y, const void *x, const uint8_t *mask, double scale) {
+    const double *restrict from = x;
+    double *restrict to = y;
+    for (size_t i = 0; i < n; i++) to[i] = from[i] * (mask[i] ? scale : 0);
+}
+
 const nnl_random_kernels NNL_ISA_NAME(nnl_random) = {
     .uniform = {uniform_f32, uniform_f64},
     .normal = {normal_f32, normal_f64},
     .bernoulli = bernoulli,
+    .mask = {mask_f32, mask_f64},
 };

@@ -345,7 +345,7 @@ static void recur_back_f64(size_t n, void *h, const void *a, const void *b) {
     }
 }
 
-const nnl_row_kernels NNL_ISA_NAME(nnl_rows) = {
+const nnl_rows_kernels NNL_ISA_NAME(nnl_rows) = {
     .softmax = {softmax_f32, softmax_f64},
     .log_softmax = {log_softmax_f32, log_softmax_f64},
     .logsumexp = {logsumexp_f32, logsumexp_f64},
