@@ -26,7 +26,8 @@
     extern const nnl_random_kernels nnl_random_##isa;                                                        \
     extern const nnl_optim_kernels nnl_optim_##isa;                                                          \
     extern const nnl_adaptive_kernels nnl_adaptive_##isa;                                                    \
-    extern const nnl_product_kernels nnl_product_##isa
+    extern const nnl_product_kernels nnl_product_##isa;                                                      \
+    extern const nnl_attention_kernels nnl_attention_##isa
 
 NNL_DECLARE_GROUPS(baseline);
 NNL_DECLARE_GROUPS(avx2);
