@@ -30,7 +30,8 @@ nn.Parameter = module.Parameter
 local parts = {
   Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
   Lambda = "containers", Parallel = "containers", Concat = "containers",
-  save = "files", load = "files", load_bytes = "files", Function = "autograd", gradcheck = "autograd",
+  save = "files", load = "files", load_bytes = "files",
+  Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = { data = "data", metrics = "metrics", optim = "optim", utils = "utils" }
 

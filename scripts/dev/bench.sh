@@ -1,15 +1,18 @@
 #!/bin/sh
 # bench.sh: times nnlua and PyTorch in turn, A B A B, each at its best setting, and prints the ratios of the least times.
-# Usage: sh scripts/dev/bench.sh [ROUNDS]
+# Usage: sh scripts/dev/bench.sh [mlp|tensors] [ROUNDS] [PATTERN of the cases of `tensors`]
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-rounds=${1:-3}
+what=${1:-mlp}
+rounds=${2:-3}
+pattern=${3:-}
 program=${NNLUA:-$root/build/nnlua}
 bench=$root/scripts/dev/bench
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
+[ -f "$bench/$what.lua" ] || { echo "bench.sh: there is no benchmark '$what'" >&2; exit 1; }
 [ -x "$program" ] || { echo "bench.sh: $program is missing; build first: cmake -S . -B build && cmake --build build" >&2; exit 1; }
 python=
 for candidate in /usr/bin/python3 python3; do
@@ -19,17 +22,36 @@ done
 
 # One OpenBLAS build only in PyTorch's process: with two, their thread pools fight.
 openmp=$(dirname "$(find /usr/lib -path '*openblas-openmp*' -name 'libopenblas.so.0' 2>/dev/null | head -n 1)" 2>/dev/null || true)
+export LD_LIBRARY_PATH="${openmp:-}"
+
+# PyTorch's memory for large results comes from the system page by page and goes back to it at once, which often costs
+# more than the operation; told not to, glibc keeps it, in huge pages.
+keeping=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1
+
+one_round() {
+  case $what in
+    mlp)
+      "$program" "$bench/mlp.lua" 10 | sed 's/^/nnlua /'
+      OMP_NUM_THREADS=1 "$python" "$bench/mlp.py" 10 | sed 's/^/torch /'
+      ;;
+    *)
+      "$program" "$bench/$what.lua" "$pattern" | sed 's/^/nnlua /'
+      "$python" "$bench/$what.py" "$pattern" | sed 's/^/torch /'
+      GLIBC_TUNABLES=$keeping "$python" "$bench/$what.py" "$pattern" | sed 's/^/kept /'
+      ;;
+  esac
+}
 
 round=1
 while [ "$round" -le "$rounds" ]; do
-  "$program" "$bench/mlp.lua" 10 | sed 's/^/nnlua /' >>"$results"
-  LD_LIBRARY_PATH=${openmp:-} OMP_NUM_THREADS=1 "$python" "$bench/mlp.py" 10 | sed 's/^/torch /' >>"$results"
+  one_round >>"$results"
   round=$((round + 1))
 done
 
-awk '
+awk -v what="$what" '
   { key = $1 " " $2; if (!(key in least) || $3 < least[key]) least[key] = $3 }
-  END {
+  $1 == "nnlua" && !($2 in seen) { seen[$2] = 1; order[++count] = $2; bytes[$2] = $4 }
+  function mlp_table(  n, i, a, b, name, title) {
     printf "%-34s %10s %10s %8s\n", "30-128-64-1, microseconds", "nnlua", "PyTorch", "ratio"
     n = split("step32 step1 predict", name, " ")
     split("training step, batch 32|training step, batch 1|prediction of one row", title, "|")
@@ -39,4 +61,15 @@ awk '
     }
     a = least["nnlua predict"]; b = least["torch predict_traced"]
     printf "%-34s %10.2f %10.2f %8.1f\n", "prediction, PyTorch traced", a, b, b / a
-  }' "$results"
+  }
+  # ratio: how many times as long the better of the two settings of PyTorch takes
+  function tensors_table(  i, a, b, c) {
+    printf "%-28s %10s %8s %10s %10s %8s\n", "case/threads, microseconds", "nnlua", "GB/s", "PyTorch", "its memory", "ratio"
+    printf "%-28s %10s %8s %10s %10s %8s\n", "", "", "", "", "kept", ""
+    for (i = 1; i <= count; i++) {
+      a = least["nnlua " order[i]]; b = least["torch " order[i]]; c = least["kept " order[i]]
+      printf "%-28s %10.0f %8.1f %10.0f %10.0f %8.2f%s\n", order[i], a, bytes[order[i]] / a / 1000, b, c,
+        (b < c ? b : c) / a, (b < c ? b : c) < a ? " <" : ""
+    }
+  }
+  END { if (what == "mlp") mlp_table(); else tensors_table() }' "$results"

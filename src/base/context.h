@@ -16,6 +16,7 @@
 
 struct nnl_kernels;
 struct nnl_autograd;
+struct nnl_walk;
 
 typedef struct nnl_context {
     uint32_t refs; // the creator and every live tensor: whoever lets go last frees it
@@ -29,6 +30,7 @@ typedef struct nnl_context {
 
     bool grad_enabled;
     uint64_t next_sequence; // number of the next graph node: backward walks from the newest to the oldest
+    struct nnl_walk *walk;  // the backward that runs now (grad/backward.c)
     int64_t live_tensors;
     void (*autograd_free)(struct nnl_autograd *); // set by grad/, so that tensor/ need not know it
 

@@ -31,15 +31,27 @@ static nnl_tensor_list one_or_more(lua_State *L, nnl_bind *bind, int arg) {
     return list;
 }
 
-// nn.grad(outputs, inputs, {grad_outputs, retain_graph, create_graph}): one gradient for each input; nil
-// where none
+// An input that the outputs do not depend on is more often a mistake than meant.
+static void check_used(lua_State *L, const nnl_bind *bind, int table, nnl_tensor *const *grads,
+                       size_t count) {
+    if (nnl_option_bool(L, bind, table, "allow_unused")) return;
+    for (size_t i = 0; i < count; i++) {
+        if (grads[i]) continue;
+        nnl_error(L,
+                  "grad: the outputs do not depend on input %d; with allow_unused = true its gradient is nil",
+                  (int)i + 1);
+    }
+}
+
+// nn.grad(outputs, inputs, {grad_outputs, retain_graph, create_graph, allow_unused}): one gradient for each
+// input
 static int grad(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     int table = lua_isnoneornil(L, 3) ? 0 : 3;
     nnl_backward_options options = {false, false};
     nnl_tensor_list outputs = one_or_more(L, bind, 1), inputs = one_or_more(L, bind, 2), seeds = {NULL, 0};
     if (table) {
-        nnl_check_options(L, table, "retain_graph create_graph grad_outputs");
+        nnl_check_options(L, table, "retain_graph create_graph grad_outputs allow_unused");
         nnl_push_option(L, table, "grad_outputs");
         if (!lua_isnil(L, -1)) seeds = one_or_more(L, bind, lua_gettop(L));
         if (seeds.items && seeds.count != outputs.count)
@@ -57,6 +69,7 @@ static int grad(lua_State *L) {
     for (size_t i = 0; i < inputs.count; i++) {
         *(nnl_tensor **)lua_touserdata(L, first + (int)i) = grads[i];
     }
+    check_used(L, bind, table, grads, inputs.count);
     for (size_t i = 0; i < inputs.count; i++) {
         if (grads[i]) continue;
         lua_pushnil(L);
@@ -81,6 +94,13 @@ static int tensor_retain_grad(lua_State *L) {
     return 1;
 }
 
+static int tensor_detach_in_place(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    if (nnl_detach_in_place(bind->ctx, nnl_check_tensor(L, bind, 1)) != NNL_OK) return nnl_raise(L, bind);
+    lua_settop(L, 1);
+    return 1;
+}
+
 static int tensor_detach(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
@@ -94,6 +114,13 @@ typedef struct held {
     nnl_bind *bind;
     int callback;
 } held;
+
+// A hook and the handle that the script got for it know each other, and either may go first.
+typedef struct hook_arg {
+    held h;
+    nnl_autograd *place;
+    void **handle; // NULL once that is collected
+} hook_arg;
 
 typedef struct hook_call {
     nnl_tensor *grad, *replacement;
@@ -112,49 +139,73 @@ static int hook_body(lua_State *L) {
     if (!nnl_shape_equal(&result->shape, &call->grad->shape)) {
         return luaL_error(L, "a hook returns a gradient of the shape that it was given");
     }
+    if (result->dtype != call->grad->dtype) {
+        return luaL_error(L, "a hook returns a gradient of the dtype that it was given, %s, not %s",
+                          nnl_dtype_get(call->grad->dtype)->name, nnl_dtype_get(result->dtype)->name);
+    }
     call->replacement = nnl_tensor_retain(result);
     return 0;
 }
 
 static nnl_status hook_run(nnl_context *ctx, void *arg, nnl_tensor *gradient, nnl_tensor **replacement) {
-    const held *h = arg;
+    const hook_arg *hook = arg;
     hook_call call = {gradient, NULL};
     (void)ctx;
-    nnl_status status = nnl_callback_run(h->bind, h->callback, hook_body, &call);
+    nnl_status status = nnl_callback_run(hook->h.bind, hook->h.callback, hook_body, &call);
     *replacement = call.replacement;
     return status;
 }
 
 static void hook_free(nnl_context *ctx, void *arg) {
-    held *h = arg;
-    nnl_callback_free(h->bind, h->callback);
-    nnl_free(&ctx->allocator, h);
+    hook_arg *hook = arg;
+    if (hook->handle) *hook->handle = NULL;
+    nnl_callback_free(hook->h.bind, hook->h.callback);
+    nnl_free(&ctx->allocator, hook);
 }
 
-// x:register_hook(function(grad) ... end)
+// handle = x:register_hook(function(grad) ... end); handle:remove()
 static int tensor_register_hook(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1);
     if (!lua_isfunction(L, 2)) return nnl_type_error(L, bind, 2, "function");
     lua_settop(L, 2);
+    void **handle = nnl_push_object(L, bind, NNL_KEPT_HOOK);
+    lua_insert(L, 2);
     int callback = nnl_callback_new(L, bind);
-    held *h = nnl_alloc(&bind->ctx->allocator, sizeof *h);
-    if (!h) {
+    hook_arg *hook = nnl_alloc(&bind->ctx->allocator, sizeof *hook);
+    if (!hook) {
         nnl_callback_free(bind, callback);
         return nnl_error(L, "out of memory: no room for a hook");
     }
-    *h = (held){bind, callback};
-    if (nnl_hook_add(bind->ctx, t, (nnl_hook){.run = hook_run, .free = hook_free, .arg = h}) != NNL_OK) {
+    *hook = (hook_arg){{bind, callback}, NULL, NULL};
+    if (nnl_hook_add(bind->ctx, t, (nnl_hook){.run = hook_run, .free = hook_free, .arg = hook}) != NNL_OK) {
         return nnl_raise(L, bind);
     }
+    hook->place = t->autograd;
+    hook->handle = handle;
+    *handle = hook;
+    return 1;
+}
+
+static int hook_remove(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    hook_arg *hook = nnl_to_object(L, bind, 1, NNL_KEPT_HOOK);
+    if (hook) nnl_hook_remove(hook->place, hook);
     return 0;
 }
 
-// ---- operations of the script's own: nn.Function's node (lua/nnlua/autograd.lua)
+static int hook_gc(lua_State *L) {
+    void **handle = lua_touserdata(L, 1);
+    hook_arg *hook = *handle;
+    if (hook) hook->handle = NULL;
+    *handle = NULL;
+    return 0;
+}
 
-typedef struct function_state {
-    held h;
-} function_state;
+static const luaL_Reg hook_methods[] = {{"remove", hook_remove}, {NULL, NULL}};
+static const luaL_Reg hook_metamethods[] = {{"__gc", hook_gc}, {NULL, NULL}};
+
+// ---- operations of the script's own: nn.Function's node (lua/nnlua/autograd.lua)
 
 typedef struct function_call {
     nnl_node *node;
@@ -162,43 +213,55 @@ typedef struct function_call {
     nnl_tensor **dx;
 } function_call;
 
-// Runs protected: backward(dout...) gives one gradient for each input.
+static void push_or_nil(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
+    if (t) {
+        nnl_push_borrowed(L, bind, t);
+    } else {
+        lua_pushnil(L);
+    }
+}
+
+static void take_gradient(lua_State *L, nnl_bind *bind, const function_call *call, int i, int at) {
+    if (!nnl_node_needs(call->node, i) || lua_isnoneornil(L, at)) return;
+    nnl_tensor *gradient = nnl_to_tensor(L, bind, at);
+    if (!gradient) {
+        luaL_error(L, "backward gave a %s as the gradient of input %d", nnl_type_name(L, bind, at), i + 1);
+        return;
+    }
+    char expected[NNL_SHAPE_TEXT], got[NNL_SHAPE_TEXT];
+    const nnl_shape *shape = &call->node->input[i]->shape;
+    if (!nnl_shape_equal(&gradient->shape, shape)) {
+        luaL_error(L, "backward gave a gradient of shape %s for input %d of shape %s",
+                   nnl_shape_text(&gradient->shape, got), i + 1, nnl_shape_text(shape, expected));
+    }
+    call->dx[i] = nnl_tensor_retain(gradient);
+}
+
+// Runs protected: backward(dout..., saved...) gives one gradient for each input.
 static int function_body(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    function_call *call = lua_touserdata(L, 1);
-    for (int k = 0; k < call->node->n_outputs; k++) {
-        if (call->dout[k]) {
-            nnl_push_borrowed(L, bind, call->dout[k]);
-        } else {
-            lua_pushnil(L);
-        }
-    }
-    lua_call(L, call->node->n_outputs, LUA_MULTRET);
-    int results = lua_gettop(L) - 1;
-    for (int i = 0; i < call->node->n_inputs; i++) {
-        if (!nnl_node_needs(call->node, i)) continue;
-        nnl_tensor *gradient = i < results ? nnl_to_tensor(L, bind, i + 2) : NULL;
-        if (!gradient) return luaL_error(L, "backward gave no gradient for input %d", i + 1);
-        if (!nnl_shape_equal(&gradient->shape, &call->node->input[i]->shape)) {
-            return luaL_error(L, "backward gave a gradient of another shape than input %d", i + 1);
-        }
-        call->dx[i] = nnl_tensor_retain(gradient);
-    }
+    const function_call *call = lua_touserdata(L, 1);
+    const nnl_node *node = call->node;
+    luaL_checkstack(L, node->n_outputs + node->n_saved + 4, "too many gradients");
+    for (int k = 0; k < node->n_outputs; k++) push_or_nil(L, bind, call->dout[k]);
+    for (int k = 0; k < node->n_saved; k++) push_or_nil(L, bind, nnl_node_saved(node, k));
+    lua_call(L, node->n_outputs + node->n_saved, LUA_MULTRET);
+    for (int i = 0; i < node->n_inputs; i++) take_gradient(L, bind, call, i, i + 2);
     return 0;
 }
 
 static nnl_status function_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
                                     nnl_tensor **dx) {
-    const function_state *s = node->state;
+    const held *h = node->state;
     function_call call = {node, dout, dx};
     (void)ctx;
-    return nnl_callback_run(s->h.bind, s->h.callback, function_body, &call);
+    return nnl_callback_run(h->bind, h->callback, function_body, &call);
 }
 
-static void function_free(nnl_context *ctx, void *state) {
-    const function_state *s = state;
+static void function_free(nnl_context *ctx, const void *state) {
+    const held *h = state;
     (void)ctx;
-    nnl_callback_free(s->h.bind, s->h.callback);
+    nnl_callback_free(h->bind, h->callback);
 }
 
 static const nnl_op function_record = {.name = "nn.Function",
@@ -206,24 +269,35 @@ static const nnl_op function_record = {.name = "nn.Function",
                                        .backward = function_backward,
                                        .free_state = function_free};
 
-// core.attach(inputs, outputs, backward): records backward as what made the outputs of the inputs
+// core.attach(inputs, outputs, backward, saved, constant): records backward as what made the outputs of the
+// inputs; constant[k] where output k has no gradient
 static int attach(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_tensor_list inputs = nnl_check_tensors(L, bind, 1), outputs = nnl_check_tensors(L, bind, 2);
-    if (!lua_isfunction(L, 3)) return nnl_type_error(L, bind, 3, "function");
-    if (outputs.count > NNL_MAX_OUTPUTS)
-        return nnl_error(L, "nn.Function: at most %d results", NNL_MAX_OUTPUTS);
+    nnl_tensor_list inputs = nnl_check_tensors(L, bind, 1), outputs = nnl_check_tensors(L, bind, 2),
+                    saved = nnl_check_tensors(L, bind, 4);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    luaL_checktype(L, 5, LUA_TTABLE);
+    if (outputs.count > NNL_MAX_OUTPUTS) return nnl_error(L, "at most %d results", NNL_MAX_OUTPUTS);
+    if (saved.count > NNL_MAX_SAVED)
+        return nnl_error(L, "at most %d saved tensors; others may be fields of self", NNL_MAX_SAVED);
     if (!nnl_grad_wanted(bind->ctx, inputs.items, (int)inputs.count)) return 0;
+    for (size_t k = 0; k < outputs.count; k++) {
+        lua_rawgeti(L, 5, (lua_Integer)k + 1);
+        if (lua_toboolean(L, -1)) outputs.items[k] = NULL;
+        lua_pop(L, 1);
+    }
     lua_pushvalue(L, 3);
-    function_state state = {.h = {bind, nnl_callback_new(L, bind)}};
-    nnl_status status = nnl_record(bind->ctx, &(nnl_recording){.op = &function_record,
-                                                               .n_inputs = (int)inputs.count,
-                                                               .inputs = inputs.items,
-                                                               .n_outputs = (int)outputs.count,
-                                                               .outputs = outputs.items,
-                                                               .state = &state,
-                                                               .state_size = sizeof state});
-    return status == NNL_OK ? 0 : nnl_raise(L, bind);
+    held state = {bind, nnl_callback_new(L, bind)};
+    nnl_recording recording = {.op = &function_record,
+                               .n_inputs = (int)inputs.count,
+                               .inputs = inputs.items,
+                               .n_outputs = (int)outputs.count,
+                               .outputs = outputs.items,
+                               .n_saved = (int)saved.count,
+                               .state = &state,
+                               .state_size = sizeof state};
+    for (size_t k = 0; k < saved.count; k++) recording.saved[k] = saved.items[k];
+    return nnl_record(bind->ctx, &recording) == NNL_OK ? 0 : nnl_raise(L, bind);
 }
 
 // ---- modes
@@ -255,9 +329,13 @@ static int set_grad_enabled(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"backward", tensor_backward},           {"requires_grad_", tensor_requires_grad},
-    {"retain_grad", tensor_retain_grad},     {"detach", tensor_detach},
-    {"register_hook", tensor_register_hook}, {NULL, NULL},
+    {"backward", tensor_backward},
+    {"requires_grad_", tensor_requires_grad},
+    {"retain_grad", tensor_retain_grad},
+    {"detach", tensor_detach},
+    {"register_hook", tensor_register_hook},
+    {"detach_", tensor_detach_in_place},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
@@ -271,6 +349,11 @@ static const luaL_Reg functions[] = {
 };
 
 void nnl_open_autograd(lua_State *L) {
+    nnl_new_metatable(L, NNL_KEPT_HOOK, "hook", hook_metamethods);
+    lua_newtable(L);
+    nnl_set_functions(L, hook_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
     lua_pushvalue(L, NNL_CORE_INDEX);
     nnl_set_functions(L, functions);
     lua_getfield(L, NNL_CORE_INDEX, "tensor_methods");

@@ -14,6 +14,7 @@ typedef enum nnl_kept {
     NNL_KEPT_TENSOR = 1, // metatables
     NNL_KEPT_LAYER,
     NNL_KEPT_OPTIMIZER,
+    NNL_KEPT_HOOK,
     NNL_KEPT_CALLBACKS, // Lua functions that the graph holds, by number
     NNL_KEPT_ERROR,     // what a callback raised, on its way through the engine
     NNL_KEPT_OUTPUT,    // the function given to nn.set_output
@@ -37,6 +38,9 @@ typedef struct nnl_bind {
 
 // The state, for a C function of ours.
 nnl_bind *nnl_bind_of(lua_State *L);
+// For finalizers, which may run in the middle of another function of ours: what they let go of may be a
+// callback.
+void nnl_bind_finalizing(lua_State *L);
 
 // ---- opening (nnlua.c). A part finds the table nnlua.core at stack index 1 and the state's userdata at 2.
 enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };

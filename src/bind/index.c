@@ -25,23 +25,26 @@ static int64_t position(lua_State *L, int64_t asked, int64_t size, int dim) {
     return at;
 }
 
-// What is made of a tensor by positions and ranges: a view without a place in the graph.
-typedef struct region {
-    nnl_shape shape;
-    int64_t stride[NNL_MAX_DIMS];
-    int64_t offset;
+// What a key speaks of, while it is read.
+typedef struct reading {
+    nnl_region region;
     int used; // dimensions of the tensor that the key has spoken of
-} region;
+} reading;
 
-static void keep_dim(region *r, int64_t size, int64_t stride) {
-    r->stride[r->shape.ndim] = stride;
-    r->shape.size[r->shape.ndim++] = size;
+// The next dimension, of which `size` positions stay.
+static void keep_dim(reading *r, int64_t size, int64_t start, int64_t step) {
+    nnl_region *region = &r->region;
+    int kept = region->shape.ndim++, dim = r->used++;
+    region->shape.size[kept] = size;
+    region->dim[kept] = dim;
+    region->step[kept] = step;
+    region->start[dim] = start;
 }
 
 // {}: all; {from, to}; {from, to, step}
-static void add_range(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, region *r, int item) {
-    int dim = r->used++;
-    int64_t size = t->shape.size[dim], stride = t->stride[dim], bound[3] = {1, size, 1};
+static void add_range(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, reading *r, int item) {
+    int dim = r->used;
+    int64_t size = t->shape.size[dim], bound[3] = {1, size, 1};
     int count = (int)lua_rawlen(L, item);
     if (count == 1 || count > 3)
         nnl_error(L, "index: a range is {from, to} or {from, to, step}, or {} for all");
@@ -53,7 +56,7 @@ static void add_range(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, r
         lua_pop(L, 1);
     }
     if (count == 0) {
-        keep_dim(r, size, stride);
+        keep_dim(r, size, 0, 1);
         return;
     }
     int64_t from = bound[0] < 0 ? bound[0] + size + 1 : bound[0],
@@ -66,11 +69,10 @@ static void add_range(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, r
                   (LUAI_UACINT)bound[0], (LUAI_UACINT)bound[1], dim + 1, (LUAI_UACINT)size);
     }
     int64_t length = to < from ? 0 : (to - from) / bound[2] + 1;
-    if (length > 0) r->offset += (from - 1) * stride;
-    keep_dim(r, length, stride * bound[2]);
+    keep_dim(r, length, length > 0 ? from - 1 : 0, bound[2]);
 }
 
-static void add_item(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, region *r, int item) {
+static void add_item(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, reading *r, int item) {
     int64_t asked = 0;
     if (r->used >= t->shape.ndim) {
         nnl_error(L, "index: more positions than the %d dimensions of the tensor", t->shape.ndim);
@@ -79,7 +81,7 @@ static void add_item(lua_State *L, const nnl_bind *bind, const nnl_tensor *t, re
         add_range(L, bind, t, r, item);
     } else if (nnl_lua_to_integer(L, item, &asked)) {
         int dim = r->used++;
-        r->offset += position(L, asked, t->shape.size[dim], dim) * t->stride[dim];
+        r->region.start[dim] = position(L, asked, t->shape.size[dim], dim);
     } else {
         bool number = lua_type(L, item) == LUA_TNUMBER;
         nnl_error(L, "index: expected an integer, a range {from, to} or {}, got %s",
@@ -93,8 +95,9 @@ static void refuse_names(lua_State *L, int key) {
     nnl_error(L, "index: expected a list of positions and ranges, got a table with names");
 }
 
-static region region_of(lua_State *L, const nnl_bind *bind, const nnl_tensor *t) {
-    region r = {.offset = t->offset};
+static nnl_region region_of(lua_State *L, const nnl_bind *bind, const nnl_tensor *t) {
+    reading r;
+    r.used = r.region.shape.ndim = 0;
     if (lua_type(L, 2) == LUA_TTABLE) {
         int count = (int)lua_rawlen(L, 2);
         if (count == 0) refuse_names(L, 2);
@@ -106,48 +109,14 @@ static region region_of(lua_State *L, const nnl_bind *bind, const nnl_tensor *t)
     } else {
         add_item(L, bind, t, &r, 2);
     }
-    while (r.used < t->shape.ndim) {
-        keep_dim(&r, t->shape.size[r.used], t->stride[r.used]);
-        r.used++;
-    }
-    return r;
+    while (r.used < t->shape.ndim) keep_dim(&r, t->shape.size[r.used], 0, 1);
+    return r.region;
 }
 
-// ---- reading
-
-// Positions of any shape along the first dimension: their slices, in that shape.
-static nnl_tensor *slices_at(nnl_context *ctx, nnl_tensor *t, nnl_tensor *at) {
-    nnl_shape flat = {.ndim = 1, .size = {nnl_tensor_numel(at)}}, shape = at->shape;
-    if (t->shape.ndim == 0 || shape.ndim + t->shape.ndim - 1 > NNL_MAX_DIMS) {
-        return nnl_fail_null(ctx, NNL_ERR_SHAPE, "index: too many or no dimensions");
-    }
-    for (int d = 1; d < t->shape.ndim; d++) shape.size[shape.ndim++] = t->shape.size[d];
-    nnl_tensor *list = nnl_reshape(ctx, at, &flat), *rows = list ? nnl_index_select(ctx, t, 0, list) : NULL;
-    nnl_tensor *out = rows ? nnl_reshape(ctx, rows, &shape) : NULL;
-    nnl_tensor_release(list);
-    nnl_tensor_release(rows);
-    return out;
-}
-
-static nnl_status check_mask(nnl_context *ctx, const nnl_tensor *t, const nnl_tensor *mask) {
-    char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
-    bool fits = mask->shape.ndim <= t->shape.ndim && mask->shape.ndim > 0;
-    for (int d = 0; fits && d < mask->shape.ndim; d++) fits = mask->shape.size[d] == t->shape.size[d];
-    if (fits) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_SHAPE, "index: a mask of shape %s does not fit a tensor of shape %s",
-                    nnl_shape_text(&mask->shape, a), nnl_shape_text(&t->shape, b));
-}
-
-// The dimensions of the mask as one, and its positions in it.
-static nnl_tensor *slices_where(nnl_context *ctx, nnl_tensor *t, nnl_tensor *mask) {
-    if (check_mask(ctx, t, mask) != NNL_OK) return NULL;
-    nnl_shape flat = {.ndim = 1, .size = {nnl_tensor_numel(mask)}};
-    for (int d = mask->shape.ndim; d < t->shape.ndim; d++) flat.size[flat.ndim++] = t->shape.size[d];
-    nnl_tensor *at = nnl_true_positions(ctx, mask), *rows = at ? nnl_reshape(ctx, t, &flat) : NULL;
-    nnl_tensor *out = rows ? nnl_index_select(ctx, rows, 0, at) : NULL;
-    nnl_tensor_release(at);
-    nnl_tensor_release(rows);
-    return out;
+static void *element_at(const nnl_tensor *t, const nnl_region *r) {
+    int64_t offset = t->offset;
+    for (int d = 0; d < t->shape.ndim; d++) offset += r->start[d] * t->stride[d];
+    return t->storage->data + (size_t)offset * nnl_dtype_size(t->dtype);
 }
 
 // Whether Lua's ipairs asks for what comes after the last row: nil is how it knows that this was all.
@@ -180,85 +149,30 @@ int nnl_index_read(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
     nnl_tensor *key = nnl_to_tensor(L, bind, 2);
     if (key) {
         nnl_tensor **out = nnl_push_slot(L, bind);
-        bool mask = key->dtype == NNL_BOOL;
-        return nnl_fill_slot(L, bind, out,
-                             mask ? slices_where(bind->ctx, t, key) : slices_at(bind->ctx, t, key));
+        return nnl_fill_slot(L, bind, out, nnl_index_get(bind->ctx, t, key));
     }
     if (lua_isnoneornil(L, 2)) return nnl_error(L, "index: expected a position, got nil");
     if (lua_type(L, 2) == LUA_TTABLE && nnl_key_has_tensor(L, bind)) return nnl_pick_read(L, bind, t);
-    bool recorded = nnl_grad_wanted(bind->ctx, &t, 1);
-    if (recorded && !nnl_tensor_is_contiguous(t)) {
-        nnl_tensor **whole = nnl_push_slot(L, bind);
-        nnl_fill_slot(L, bind, whole, nnl_contiguous(bind->ctx, t));
-        t = *whole;
-    }
-    region r = region_of(L, bind, t);
+    nnl_region r = region_of(L, bind, t);
     if (r.shape.ndim == 0 && t->shape.ndim > 0) {
-        nnl_push_element(L, t->dtype, t->storage->data + (size_t)r.offset * nnl_dtype_size(t->dtype));
+        nnl_push_element(L, t->dtype, element_at(t, &r));
         return 1;
     }
     nnl_tensor **slot = nnl_push_slot(L, bind);
-    *slot = recorded ? nnl_strided_view(bind->ctx, t, &r.shape, r.stride, r.offset)
-                     : nnl_tensor_alias(t, &r.shape, r.stride, r.offset);
-    return *slot ? 1 : nnl_raise(L, bind);
+    return nnl_fill_slot(L, bind, slot, nnl_region_view(bind->ctx, t, &r));
 }
 
 // ---- writing
 
-// t[mask] = value: a number or a tensor that broadcasts.
-static nnl_status write_where(nnl_context *ctx, nnl_tensor *t, nnl_tensor *mask, nnl_tensor *value) {
-    if (check_mask(ctx, t, mask) != NNL_OK) return ctx->status;
-    nnl_shape wide = mask->shape;
-    for (int d = mask->shape.ndim; d < t->shape.ndim; d++) wide.size[wide.ndim++] = 1;
-    int64_t count = 0;
-    nnl_tensor *at = nnl_true_positions(ctx, mask);
-    if (!at) return ctx->status;
-    count = nnl_tensor_numel(at);
-    bool listed = value->shape.ndim >= 1 && value->shape.size[0] == count && count != 1;
-    nnl_status status = NNL_OK;
-    if (listed) {
-        nnl_shape flat = {.ndim = 1, .size = {nnl_tensor_numel(mask)}};
-        for (int d = mask->shape.ndim; d < t->shape.ndim; d++) flat.size[flat.ndim++] = t->shape.size[d];
-        status = nnl_index_put(ctx, t, &flat, at, value);
-    } else {
-        nnl_tensor *condition = nnl_reshape(ctx, mask, &wide),
-                   *same = condition ? nnl_to(ctx, value, t->dtype) : NULL;
-        nnl_tensor *result = same ? nnl_where(ctx, condition, same, t) : NULL;
-        if (result && !nnl_shape_equal(&result->shape, &t->shape)) {
-            status = nnl_fail(ctx, NNL_ERR_SHAPE,
-                              "index: the value does not broadcast to the tensor under the mask");
-        } else {
-            status = result ? nnl_replace(ctx, t, result) : ctx->status;
-        }
-        nnl_tensor_release(condition);
-        nnl_tensor_release(same);
-        nnl_tensor_release(result);
-    }
-    nnl_tensor_release(at);
-    return status;
+static bool is_in_graph(const nnl_tensor *t) {
+    return nnl_requires_grad(t) || (t->base && nnl_requires_grad(t->base));
 }
 
-static nnl_status write_at(nnl_context *ctx, nnl_tensor *t, nnl_tensor *at, nnl_tensor *value) {
-    nnl_shape flat = {.ndim = 1, .size = {nnl_tensor_numel(at)}};
-    nnl_tensor *list = nnl_reshape(ctx, at, &flat);
-    nnl_status status = list ? nnl_index_put(ctx, t, &t->shape, list, value) : ctx->status;
-    nnl_tensor_release(list);
-    return status;
-}
-
-static nnl_status write_region(nnl_context *ctx, nnl_tensor *t, const region *r, nnl_tensor *value) {
-    nnl_tensor *part = nnl_tensor_alias(t, &r->shape, r->stride, r->offset);
-    nnl_status status = part ? nnl_assign(ctx, t, part, value) : ctx->status;
-    nnl_tensor_release(part);
-    return status;
-}
-
-// One element that nothing else looks at takes a number at once.
-static bool write_element(lua_State *L, nnl_bind *bind, nnl_tensor *t, const region *r) {
-    bool plain = lua_type(L, 3) == LUA_TNUMBER && !nnl_requires_grad(t) && (!r || r->shape.ndim == 0);
-    if (!plain) return false;
-    void *element =
-        r ? t->storage->data + (size_t)r->offset * nnl_dtype_size(t->dtype) : vector_element(L, t);
+// One element outside of the graph takes a number at once. Without a region the key is read here, where it is
+// one position of a vector.
+static bool write_element(lua_State *L, nnl_bind *bind, nnl_tensor *t, const nnl_region *r) {
+    if (lua_type(L, 3) != LUA_TNUMBER || is_in_graph(t) || (r && r->shape.ndim > 0)) return false;
+    void *element = r ? element_at(t, r) : vector_element(L, t);
     if (!element) return false;
     nnl_number value = nnl_check_number(L, bind, 3);
     nnl_check_holds(L, t->dtype, value);
@@ -288,14 +202,12 @@ int nnl_index_write(lua_State *L, nnl_bind *bind, nnl_tensor *t) {
     if (write_element(L, bind, t, NULL)) return 0;
     if (lua_type(L, 2) == LUA_TTABLE && nnl_key_has_tensor(L, bind)) return nnl_pick_write(L, bind, t);
     nnl_tensor *key = nnl_to_tensor(L, bind, 2);
-    region r = {.offset = 0};
+    nnl_region r;
     if (!key) {
         r = region_of(L, bind, t);
         if (write_element(L, bind, t, &r)) return 0;
     }
     nnl_tensor *value = value_tensor(L, bind, t);
-    nnl_status status = !key                     ? write_region(bind->ctx, t, &r, value)
-                        : key->dtype == NNL_BOOL ? write_where(bind->ctx, t, key, value)
-                                                 : write_at(bind->ctx, t, key, value);
+    nnl_status status = key ? nnl_index_put(bind->ctx, t, key, value) : nnl_assign(bind->ctx, t, &r, value);
     return status == NNL_OK ? 0 : nnl_raise(L, bind);
 }

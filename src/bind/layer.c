@@ -38,6 +38,7 @@ static int layer_gc(lua_State *L) {
     nnl_layer **object = lua_touserdata(L, 1);
     nnl_layer *layer = *object;
     *object = NULL;
+    nnl_bind_finalizing(L);
     nnl_layer_release(layer);
     return 0;
 }

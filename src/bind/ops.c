@@ -105,6 +105,15 @@ static bool read_bool(const reading *r, int index) {
     return lua_toboolean(r->L, index);
 }
 
+// Whether the parameter takes all the arguments that are left: in the last place sizes, dimensions and
+// tensors.
+static bool takes_rest(const reading *r, int param) {
+    nnl_arg_kind kind = r->op->params[param].kind;
+    bool last = param + 1 == NNL_MAX_ARGS || r->op->params[param + 1].kind == NNL_ARG_END;
+    if (kind == NNL_ARG_TENSORS) return last && lua_type(r->L, r->next) != LUA_TTABLE;
+    return lua_type(r->L, r->next) == LUA_TNUMBER && (kind == NNL_ARG_SHAPE || kind == NNL_ARG_DIMS) && last;
+}
+
 static void read_value(const reading *r, int index, int param) {
     lua_State *L = r->L;
     const nnl_param *p = &r->op->params[param];
@@ -141,7 +150,8 @@ static void read_value(const reading *r, int index, int param) {
         read_dims(r, index, param);
         break;
     case NNL_ARG_SHAPE:
-        nnl_check_shape(L, r->bind, index, r->last, nnl_call_list(r->call, param));
+        nnl_check_shape(L, r->bind, index, takes_rest(r, param) ? r->last : index,
+                        nnl_call_list(r->call, param));
         break;
     case NNL_ARG_DTYPE:
         arg->i = nnl_check_dtype(L, r->bind, index);
@@ -158,16 +168,6 @@ static void read_value(const reading *r, int index, int param) {
     case NNL_ARG_END:
         break;
     }
-}
-
-// Whether the parameter takes all the arguments that are left: sizes, and, in the last place, dimensions and
-// tensors.
-static bool takes_rest(const reading *r, int param) {
-    nnl_arg_kind kind = r->op->params[param].kind;
-    bool last = param + 1 == NNL_MAX_ARGS || r->op->params[param + 1].kind == NNL_ARG_END;
-    if (kind == NNL_ARG_TENSORS) return last && lua_type(r->L, r->next) != LUA_TTABLE;
-    return lua_type(r->L, r->next) == LUA_TNUMBER &&
-           (kind == NNL_ARG_SHAPE || (kind == NNL_ARG_DIMS && last));
 }
 
 // x:permute(2, 1): dims as further arguments

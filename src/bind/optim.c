@@ -151,6 +151,7 @@ static int optimizer_gc(lua_State *L) {
     nnl_optimizer **object = lua_touserdata(L, 1);
     nnl_optimizer *optimizer = *object;
     *object = NULL;
+    nnl_bind_finalizing(L);
     nnl_optimizer_release(optimizer);
     return 0;
 }

@@ -15,6 +15,14 @@ static void read_integer(const nnl_reading *r, const nnl_option *option, int ind
     if (!nnl_lua_to_integer(r->L, index, value)) wrong_type(r, option, index, "an integer");
 }
 
+static void read_number(const nnl_reading *r, const nnl_option *option, int index, nnl_option_value *value) {
+    value->none = option->or_false && lua_isboolean(r->L, index) && !lua_toboolean(r->L, index);
+    if (value->none) return;
+    if (lua_type(r->L, index) != LUA_TNUMBER)
+        wrong_type(r, option, index, option->or_false ? "a number or false" : "a number");
+    value->d = lua_tonumber(r->L, index);
+}
+
 static void push_words(lua_State *L, const char *choices) {
     lua_pushstring(L, choices);
     luaL_gsub(L, lua_tostring(L, -1), " ", ", ");
@@ -129,8 +137,7 @@ void nnl_read_option(const nnl_reading *r, int position, int index) {
         read_integer(r, option, index, &value->i);
         break;
     case NNL_OPTION_NUMBER:
-        if (lua_type(L, index) != LUA_TNUMBER) wrong_type(r, option, index, "a number");
-        value->d = lua_tonumber(L, index);
+        read_number(r, option, index, value);
         break;
     case NNL_OPTION_BOOL:
         if (!lua_isboolean(L, index)) wrong_type(r, option, index, "true or false");

@@ -57,7 +57,8 @@ void nnl_push_option_value(lua_State *L, const nnl_option *option, const nnl_opt
         lua_pushinteger(L, (lua_Integer)value->i);
         break;
     case NNL_OPTION_NUMBER:
-        lua_pushnumber(L, value->d);
+        if (value->none) lua_pushboolean(L, false);
+        if (!value->none) lua_pushnumber(L, value->d);
         break;
     case NNL_OPTION_BOOL:
         lua_pushboolean(L, value->i != 0);
@@ -88,7 +89,7 @@ bool nnl_option_is_default(const nnl_option *option, const nnl_option_value *val
     nnl_option_value fallback;
     nnl_option_default(option, &fallback);
     bool numbers = option->type == NNL_OPTION_NUMBERS || option->type == NNL_OPTION_FIELDS;
-    if (option->type == NNL_OPTION_NUMBER) return value->d == fallback.d;
+    if (option->type == NNL_OPTION_NUMBER) return value->d == fallback.d && !value->none;
     if (numbers) return memcmp(value->numbers, fallback.numbers, sizeof value->numbers) == 0;
     if (option->type == NNL_OPTION_INTS) return memcmp(value->ints, fallback.ints, sizeof value->ints) == 0;
     return option->type == NNL_OPTION_TENSOR || value->i == fallback.i;
@@ -138,7 +139,8 @@ void nnl_add_option_text(luaL_Buffer *text, const nnl_option *option, const nnl_
         add_number(text, (double)value->i);
         break;
     case NNL_OPTION_NUMBER:
-        add_number(text, value->d);
+        if (value->none) luaL_addstring(text, "false");
+        if (!value->none) add_number(text, value->d);
         break;
     case NNL_OPTION_BOOL:
         luaL_addstring(text, value->i ? "true" : "false");

@@ -16,6 +16,11 @@ nnl_bind *nnl_bind_of(lua_State *L) {
     return bind;
 }
 
+void nnl_bind_finalizing(lua_State *L) {
+    nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));
+    bind->L = L; // the thread before may be garbage itself
+}
+
 void **nnl_push_object(lua_State *L, nnl_bind *bind, nnl_kept kind) {
     nnl_object *o = nnl_lua_new_userdata(L, sizeof *o, 0);
     *o = (nnl_object){.object = NULL, .mark = bind->metatable[kind]};
@@ -69,6 +74,7 @@ static int tensor_gc(lua_State *L) {
     nnl_tensor **object = lua_touserdata(L, 1);
     nnl_tensor *t = *object;
     *object = NULL;
+    nnl_bind_finalizing(L);
     nnl_tensor_release(t);
     return 0;
 }
@@ -108,6 +114,8 @@ static int push_field(lua_State *L, nnl_bind *bind, nnl_tensor *t, const char *n
         lua_pushboolean(L, nnl_requires_grad(t));
     } else if (strcmp(name, "is_leaf") == 0) {
         lua_pushboolean(L, nnl_is_leaf(t));
+    } else if (strcmp(name, "grad_fn") == 0 && !nnl_is_leaf(t)) {
+        lua_pushstring(L, nnl_is_behind(t) ? "indexing" : t->autograd->node->op->name);
     } else if (strcmp(name, "grad") == 0 && nnl_grad_get(t)) {
         return nnl_push_borrowed(L, bind, nnl_grad_get(t));
     } else if (strcmp(name, "grad") == 0) {
@@ -250,14 +258,14 @@ static int tensor_dim(lua_State *L) {
 static int tensor_copy(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_tensor *t = nnl_check_tensor(L, bind, 1), *source = nnl_check_tensor(L, bind, 2);
-    if (nnl_assign(bind->ctx, t, t, source) != NNL_OK) return nnl_raise(L, bind);
+    if (nnl_assign(bind->ctx, t, NULL, source) != NNL_OK) return nnl_raise(L, bind);
     lua_settop(L, 1);
     return 1;
 }
 
 static int fill(lua_State *L, nnl_bind *bind, nnl_tensor *t, nnl_number value) {
     nnl_check_holds(L, t->dtype, value);
-    if (nnl_assign_number(bind->ctx, t, t, value) != NNL_OK) return nnl_raise(L, bind);
+    if (nnl_assign_number(bind->ctx, t, NULL, value) != NNL_OK) return nnl_raise(L, bind);
     lua_settop(L, 1);
     return 1;
 }

@@ -134,13 +134,12 @@ static nnl_tensor *alike(nnl_context *ctx, const nnl_tensor *t, int64_t last) {
         order[at] = d;
     }
     for (int d = 0; d < ndim; d++) memory.size[d] = shape.size[order[d]];
-    nnl_tensor *whole = nnl_tensor_new(ctx, t->dtype, &memory);
-    if (!whole) return NULL;
-    for (int d = 0; d < ndim; d++) stride[order[d]] = whole->stride[d];
-    nnl_tensor *turned = nnl_tensor_alias(whole, &shape, stride, 0);
-    if (turned) turned->is_view = false;
-    nnl_tensor_release(whole);
-    return turned;
+    nnl_tensor *out = nnl_tensor_new(ctx, t->dtype, &memory);
+    if (!out) return NULL;
+    nnl_shape_strides(&memory, stride);
+    for (int d = 0; d < ndim; d++) out->stride[order[d]] = stride[d];
+    out->shape = shape;
+    return out;
 }
 
 static nnl_attend attend_of(const attention_state *s, nnl_tensor *const *x, nnl_tensor *mask) {

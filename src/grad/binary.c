@@ -139,13 +139,13 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, shape);
     if (status != NNL_OK) return status;
     nnl_compute type = nnl_dtype_get(dtype)->compute;
-    nnl_binary_fn *fn = ctx->kernels->elementwise->binary[call->op->variant][type];
+    nnl_binary op = (nnl_binary)call->op->variant;
     if (a->is_number || b->is_number) {
         nnl_apply_binary_number(call->out[0], a->is_number ? b->tensor : a->tensor,
                                 number_in(a->is_number ? a->number : b->number, dtype), a->is_number, type,
-                                fn);
+                                op);
     } else {
-        nnl_apply_binary(call->out[0], a->tensor, b->tensor, type, fn);
+        nnl_apply_binary(call->out[0], a->tensor, b->tensor, type, op);
     }
     return binary_record(ctx, call);
 }

@@ -215,6 +215,13 @@ nnl_tensor *nnl_to(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype) {
     return x->dtype == dtype ? nnl_tensor_retain(x) : run_record(ctx, TO, x, dtype);
 }
 
+nnl_tensor *nnl_array(nnl_context *ctx, nnl_tensor *x) {
+    nnl_tensor *native = nnl_to(ctx, x, nnl_tensor_compute(x) == NNL_IN_DOUBLE ? NNL_FLOAT64 : NNL_FLOAT32);
+    nnl_tensor *whole = native ? nnl_contiguous(ctx, native) : NULL;
+    nnl_tensor_release(native);
+    return whole;
+}
+
 static const nnl_op *where_function(void) {
     const nnl_op *op = nnl_copy_records;
     while (op->forward != where_forward) op++;

@@ -92,10 +92,12 @@ static double row_loss(const entropy *e, size_t row) {
 static void forward_part(void *arg, size_t part) {
     const entropy *e = arg;
     size_t from = part * e->part_rows, to = from + e->part_rows < e->rows ? from + e->part_rows : e->rows;
-    nnl_row_fn *logsumexp = e->ctx->kernels->rows->logsumexp[e->type];
     size_t element = element_size(e->type);
+    if (e->lse) {
+        e->ctx->kernels->rows->logsumexp[e->type](to - from, e->classes, e->lse + from * element,
+                                                  e->x + from * e->classes * element);
+    }
     for (size_t row = from; row < to; row++) {
-        if (e->lse) logsumexp(e->classes, e->lse + row * element, e->x + row * e->classes * element);
         set_real(e->type, e->out, row, is_ignored(e, row) ? 0 : row_loss(e, row));
     }
 }
@@ -117,10 +119,8 @@ static void scale_row(nnl_compute type, size_t n, void *row, double by) {
     }
 }
 
-// dx = g * (sum(q) * softmax(x) - q), the softmax absent for log-probabilities
+// dx = g * (sum(q) * softmax(x) - q), the softmax, absent for log-probabilities, being there already
 static void row_gradient(const entropy *e, size_t row, char *dx, double g) {
-    size_t bytes = e->classes * element_size(e->type);
-    if (e->lse) e->ctx->kernels->rows->softmax[e->type](e->classes, dx, e->x + row * bytes);
     scale_row(e->type, e->classes, dx, e->lse ? g * row_total(e, row) : 0);
     if (is_single(e)) {
         size_t label = (size_t)e->labels[row] - 1;
@@ -139,9 +139,14 @@ static void zero_row(const entropy *e, char *dx) {
 static void backward_part(void *arg, size_t part) {
     const entropy *e = arg;
     size_t from = part * e->part_rows, to = from + e->part_rows < e->rows ? from + e->part_rows : e->rows;
+    size_t bytes = e->classes * element_size(e->type);
+    if (e->lse) {
+        e->ctx->kernels->rows->softmax[e->type](to - from, e->classes, e->out + from * bytes,
+                                                e->x + from * bytes);
+    }
     for (size_t row = from; row < to; row++) {
-        char *dx = e->out + row * e->classes * element_size(e->type);
-        zero_row(e, dx);
+        char *dx = e->out + row * bytes;
+        if (!e->lse || is_ignored(e, row)) zero_row(e, dx);
         if (!is_ignored(e, row))
             row_gradient(e, row, dx, real(e->type, e->dout, row * e->dout_step) * e->share);
     }

@@ -108,15 +108,6 @@ static nnl_tensor *draw_mask(nnl_context *ctx, const nnl_shape *shape, double ke
     return mask;
 }
 
-// Half floats are masked in float32.
-static nnl_tensor *as_array(nnl_context *ctx, nnl_tensor *x) {
-    nnl_dtype dtype = nnl_tensor_compute(x) == NNL_IN_DOUBLE ? NNL_FLOAT64 : NNL_FLOAT32;
-    nnl_tensor *converted = x->dtype == dtype ? nnl_tensor_retain(x) : nnl_to(ctx, x, dtype);
-    nnl_tensor *whole = converted ? nnl_contiguous(ctx, converted) : NULL;
-    nnl_tensor_release(converted);
-    return whole;
-}
-
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p) {
     if (!nnl_dtype_is_float(x->dtype)) {
         return nnl_fail_null(ctx, NNL_ERR_DTYPE, "dropout: expected a tensor of a float dtype, got \"%s\"",
@@ -125,7 +116,7 @@ nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p) {
     if (!(p >= 0 && p <= 1)) {
         return nnl_fail_null(ctx, NNL_ERR_ARGUMENT, "dropout: p must be between 0 and 1, got %.14g", p);
     }
-    nnl_tensor *whole = as_array(ctx, x);
+    nnl_tensor *whole = nnl_array(ctx, x);
     nnl_tensor *mask = whole ? draw_mask(ctx, &x->shape, 1 - p) : NULL;
     nnl_tensor *y = mask ? masked(ctx, whole, mask, p < 1 ? 1 / (1 - p) : 0) : NULL;
     nnl_tensor_release(mask);

@@ -180,6 +180,18 @@ static nnl_status unary_grad_forward(nnl_context *ctx, nnl_call *call, const una
                                             .state_size = sizeof *state});
 }
 
+// Kernels end here: a walk through it is an error that names it.
+static const nnl_op unary_grad2_records[NNL_UNARY_COUNT] = {
+#define UNARY(n, f, d, d2, saves, text)                                                                      \
+    [NNL_UNARY_##n] = {.name = "the second derivative of " #n, .outputs = 1},
+#define UNARY_ANY(n, f, d, d2, whole, saves, text) UNARY(n, f, d, d2, saves, text)
+#define UNARY_WITH(n, f, d, d2, saves, text) UNARY(n, f, d, d2, saves, text)
+#include "kernel/ops.def"
+#undef UNARY
+#undef UNARY_ANY
+#undef UNARY_WITH
+};
+
 static nnl_status unary_grad_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
                                       nnl_tensor **dx) {
     const unary_state *state = node->state;
@@ -194,7 +206,11 @@ static nnl_status unary_grad_backward(nnl_context *ctx, nnl_node *node, nnl_tens
     nnl_compute type = nnl_tensor_compute(first);
     nnl_apply_unary_grad2(dx[1], dout[0], first, x ? x : y, y ? y : x, type,
                           ctx->kernels->elementwise->unary_grad2[state->kind][type], state->p);
-    return NNL_OK;
+    return nnl_record(ctx, &(nnl_recording){.op = &unary_grad2_records[state->kind],
+                                            .n_inputs = 3,
+                                            .inputs = (nnl_tensor *const[]){dout[0], first, x},
+                                            .n_outputs = 1,
+                                            .outputs = &dx[1]});
 }
 
 static const nnl_op unary_grad_record = {

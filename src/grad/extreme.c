@@ -29,15 +29,23 @@ static nnl_dtype working_dtype(const nnl_tensor *x) {
     return native[nnl_tensor_compute(x)];
 }
 
+// Positions, new, and with `values` not NULL what stands there, new and of x's dtype too.
 static nnl_tensor *positions(nnl_context *ctx, const nnl_tensor *x, const bool *dropped, bool keepdim,
-                             bool largest) {
+                             bool largest, nnl_tensor **values) {
     nnl_rows rows;
     nnl_shape shape = nnl_shape_reduced(&x->shape, dropped, keepdim);
-    if (nnl_rows_init(ctx, &rows, x, dropped, working_dtype(x)) != NNL_OK) return NULL;
+    nnl_dtype working = working_dtype(x);
+    if (nnl_rows_init(ctx, &rows, x, dropped, working) != NNL_OK) return NULL;
     nnl_tensor *out = nnl_tensor_new(ctx, NNL_INT64, &shape);
-    if (out) nnl_arg_reduce_rows(ctx, &rows, largest, out);
+    nnl_tensor *found = out && values ? nnl_tensor_new(ctx, working, &shape) : NULL;
+    bool ready = out && (found || !values);
+    if (ready) nnl_arg_reduce_rows(ctx, &rows, largest, out, found);
     nnl_rows_done(&rows);
-    return out;
+    if (values) *values = ready ? nnl_to(ctx, found, x->dtype) : NULL;
+    nnl_tensor_release(found);
+    if (ready && (!values || *values)) return out;
+    nnl_tensor_release(out);
+    return NULL;
 }
 
 // ---- amax, amin: over any dimensions; ties share the gradient
@@ -93,9 +101,7 @@ static nnl_status over_dim_forward(nnl_context *ctx, nnl_call *call) {
     nnl_status status = check_not_empty(ctx, call->op->name, x, dropped);
     if (status != NNL_OK) return status;
     state.kept = nnl_shape_reduced(&x->shape, dropped, true);
-    nnl_reduction kind = call->op->variant ? NNL_REDUCE_MAX : NNL_REDUCE_MIN;
-    call->out[0] = nnl_reduced(ctx, kind, x, dropped, keepdim, x->dtype);
-    call->out[1] = call->out[0] ? positions(ctx, x, dropped, keepdim, call->op->variant) : NULL;
+    call->out[1] = positions(ctx, x, dropped, keepdim, call->op->variant, &call->out[0]);
     if (!call->out[1]) return ctx->status;
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
                                             .n_inputs = 1,
@@ -133,7 +139,7 @@ static nnl_status argmax_forward(nnl_context *ctx, nnl_call *call) {
     for (int d = 0; d < x->shape.ndim; d++) dropped[d] = !call->arg[1].given || d == (int)call->arg[1].i;
     nnl_status status = check_not_empty(ctx, call->op->name, x, dropped);
     if (status != NNL_OK) return status;
-    call->out[0] = positions(ctx, x, dropped, call->arg[2].flag, call->op->variant);
+    call->out[0] = positions(ctx, x, dropped, call->arg[2].flag, call->op->variant, NULL);
     return call->out[0] ? NNL_OK : ctx->status;
 }
 

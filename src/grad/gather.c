@@ -1,6 +1,6 @@
 // gather.c: reading and writing at positions that are data themselves: index_select, gather, scatter, masks.
 // Positions count from 1.
-#include "grad/records.h"
+#include "grad/part.h"
 
 #include <string.h>
 
@@ -511,28 +511,32 @@ static nnl_status scatter_forward(nnl_context *ctx, nnl_call *call) {
 // The gradient of a source larger than the index is 0 beyond it.
 static nnl_tensor *padded(nnl_context *ctx, nnl_tensor *x, const nnl_shape *shape) {
     if (nnl_shape_equal(&x->shape, shape)) return nnl_tensor_retain(x);
-    nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, shape);
-    if (!out) return NULL;
-    nnl_apply_fill(out, nnl_number_int(0));
-    nnl_tensor corner = *out; // a look at the part that x fills
-    corner.shape = x->shape;
-    nnl_apply_copy(&corner, x);
-    return out;
+    nnl_part corner = {.whole = *shape, .shape = x->shape};
+    nnl_shape_strides(shape, corner.whole_stride);
+    memcpy(corner.stride, corner.whole_stride, sizeof corner.stride);
+    return nnl_part_spread(ctx, x, &corner);
+}
+
+// x with zeros where scatter wrote.
+static nnl_tensor *scatter_zeros(nnl_context *ctx, const nnl_op *scatter, nnl_tensor *x, int dim,
+                                 nnl_tensor *index) {
+    nnl_call call;
+    nnl_call_init(&call, scatter);
+    call.arg[0].tensor = x;
+    call.arg[1].i = dim;
+    call.arg[2].tensor = index;
+    call.arg[3].is_number = true;
+    call.arg[3].number = nnl_number_int(0);
+    return nnl_call_result(ctx, &call);
 }
 
 static nnl_status scatter_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
                                    nnl_tensor **dx) {
     const place_state *s = node->state;
     nnl_tensor *index = nnl_node_saved(node, 0);
-    if (nnl_node_needs(node, 0) && node->op->variant == 1) dx[0] = nnl_tensor_retain(dout[0]);
-    if (nnl_node_needs(node, 0) && node->op->variant == 0) {
-        nnl_tensor *zero = nnl_tensor_new(ctx, dout[0]->dtype, &index->shape);
-        dx[0] = zero ? nnl_clone(ctx, dout[0]) : NULL;
-        if (dx[0]) {
-            nnl_apply_fill(zero, nnl_number_int(0));
-            point(ctx, writing(zero->dtype), true, index, s->dim, zero, dx[0]);
-        }
-        nnl_tensor_release(zero);
+    if (nnl_node_needs(node, 0)) {
+        bool adds = node->op->variant == 1;
+        dx[0] = adds ? nnl_tensor_retain(dout[0]) : scatter_zeros(ctx, node->op, dout[0], s->dim, index);
         if (!dx[0]) return ctx->status;
     }
     if (!nnl_node_needs(node, 1)) return NNL_OK;

@@ -8,7 +8,7 @@ static void autograd_destroy(nnl_autograd *autograd);
 
 void nnl_grad_init(nnl_context *ctx) { ctx->autograd_free = nnl_autograd_release; }
 
-bool nnl_is_leaf(const nnl_tensor *t) { return !t->autograd || !t->autograd->node; }
+bool nnl_is_leaf(const nnl_tensor *t) { return (!t->autograd || !t->autograd->node) && !nnl_is_behind(t); }
 
 static nnl_autograd *autograd_new(nnl_context *ctx, const nnl_tensor *t) {
     nnl_autograd *autograd = nnl_alloc(&ctx->allocator, sizeof *autograd);
@@ -18,6 +18,7 @@ static nnl_autograd *autograd_new(nnl_context *ctx, const nnl_tensor *t) {
 }
 
 nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t) {
+    if (nnl_is_behind(t) && nnl_catch_up(ctx, t) != NNL_OK) return NULL;
     if (!t->autograd) t->autograd = autograd_new(ctx, t);
     return t->autograd;
 }
@@ -25,12 +26,11 @@ nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t) {
 void nnl_autograd_retain(nnl_autograd *autograd) { autograd->refs++; }
 
 static void hooks_free(nnl_autograd *autograd) {
-    nnl_hook *hook = autograd->hooks;
-    while (hook) {
-        nnl_hook *next = hook->next;
+    while (autograd->hooks) {
+        nnl_hook *hook = autograd->hooks;
+        autograd->hooks = hook->next;
         hook->free(autograd->ctx, hook->arg);
         nnl_free(&autograd->ctx->allocator, hook);
-        hook = next;
     }
 }
 
@@ -58,13 +58,15 @@ static void autograd_drop(nnl_autograd *autograd, nnl_node **list) {
 // last.
 static void node_drop_contents(nnl_node *node, nnl_node **list) {
     for (int k = 0; k < node->n_saved; k++) {
-        nnl_tensor_release(node->saved[k].tensor);
-        node->saved[k].tensor = NULL;
+        nnl_hold_drop(&node->saved[k].hold);
     }
     for (int i = 0; i < node->n_inputs; i++) {
         nnl_autograd *input = node->input[i];
         node->input[i] = NULL;
         autograd_drop(input, list);
+    }
+    for (int k = 0; k < node->n_outputs; k++) {
+        if (node->output[k] && !node->output[k]->running) hooks_free(node->output[k]);
     }
     if (node->op->free_state && !node->freed) node->op->free_state(node->ctx, node->state);
     node->freed = true;
@@ -97,11 +99,18 @@ void nnl_node_clear(nnl_node *node) {
     node_list_free(list);
 }
 
+// Without the last ones, where there is nothing to save.
+static int saved_count(const nnl_recording *r) {
+    int count = r->n_saved;
+    while (count > 0 && !r->saved[count - 1]) count--;
+    return count;
+}
+
 // One block holds the node, its inputs, its results, its saved values and its state.
 static nnl_node *node_new(nnl_context *ctx, const nnl_recording *r) {
     size_t inputs = sizeof(nnl_node), outputs = inputs + (size_t)r->n_inputs * sizeof(nnl_autograd *);
     size_t saved = outputs + (size_t)r->n_outputs * sizeof(nnl_autograd *);
-    size_t state = saved + (size_t)r->n_saved * sizeof(nnl_saved);
+    size_t state = saved + (size_t)saved_count(r) * sizeof(nnl_saved);
     char *block = nnl_alloc(&ctx->allocator, state + r->state_size);
     if (!block) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for the graph");
     nnl_node *node = (nnl_node *)(void *)block;
@@ -124,25 +133,40 @@ static void node_take_inputs(nnl_node *node, const nnl_recording *r) {
     node->n_inputs = r->n_inputs;
 }
 
-static int output_position(const nnl_recording *r, const nnl_tensor *t) {
-    for (int k = 0; k < r->n_outputs; k++) {
-        if (r->outputs[k] == t) return k;
+static int8_t position_among(const nnl_tensor *t, nnl_tensor *const *list, int count) {
+    for (int k = 0; k < count && k <= INT8_MAX; k++) {
+        if (list[k] == t) return (int8_t)k;
     }
     return -1;
 }
 
 // A result is saved without its place in the graph, which would hold the node itself for ever.
 static nnl_status node_save(nnl_node *node, const nnl_recording *r) {
-    for (int k = 0; k < r->n_saved; k++) {
+    for (int k = 0, count = saved_count(r); k < count; k++) {
         nnl_tensor *t = r->saved[k];
-        int output = t ? output_position(r, t) : -1;
-        nnl_tensor *kept = output >= 0 ? nnl_tensor_detach(t) : t ? nnl_tensor_retain(t) : NULL;
-        if (t && !kept) return NNL_ERR_MEMORY;
-        node->saved[k] =
-            (nnl_saved){.tensor = kept, .version = t ? t->storage->version : 0, .output = output};
+        nnl_saved *saved = &node->saved[k];
+        saved->hold.tensor = NULL;
+        saved->wanted = t != NULL;
         node->n_saved = k + 1;
+        if (!t) continue;
+        saved->output = position_among(t, r->outputs, r->n_outputs);
+        saved->input = position_among(t, r->inputs, r->n_inputs);
+        nnl_tensor *kept = saved->output >= 0 ? nnl_tensor_detach(t) : t;
+        if (!kept) return NNL_ERR_MEMORY;
+        nnl_hold_take(&saved->hold, kept);
+        if (kept != t) nnl_tensor_release(kept);
     }
     return NNL_OK;
+}
+
+// The tensor's new place; its gradient is kept on there, if it was asked for.
+static void place_take(nnl_tensor *t, nnl_autograd *autograd) {
+    nnl_autograd *old = t->autograd;
+    t->autograd = autograd;
+    if (!old) return;
+    if (autograd) autograd->retain_grad = old->retain_grad;
+    old->retain_grad = false;
+    nnl_autograd_release(old);
 }
 
 static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_recording *r) {
@@ -156,17 +180,27 @@ static nnl_status node_attach(nnl_context *ctx, nnl_node *node, const nnl_record
         autograd->output = (uint32_t)k;
         node->refs++;
         node->output[k] = autograd;
-        if (out->autograd) nnl_autograd_release(out->autograd);
-        out->autograd = autograd;
+        place_take(out, autograd);
     }
     node->n_outputs = r->n_outputs;
     return NNL_OK;
 }
 
+static nnl_status inputs_catch_up(nnl_context *ctx, const nnl_recording *r) {
+    for (int i = 0; i < r->n_inputs; i++) {
+        nnl_tensor *input = r->inputs[i];
+        if (input && nnl_is_behind(input) && nnl_catch_up(ctx, input) != NNL_OK) return ctx->status;
+    }
+    return NNL_OK;
+}
+
 nnl_status nnl_record(nnl_context *ctx, const nnl_recording *r) {
     if (!nnl_grad_wanted(ctx, r->inputs, r->n_inputs)) return NNL_OK;
-    nnl_node *node = node_new(ctx, r);
-    if (!node) return NNL_ERR_MEMORY;
+    nnl_node *node = inputs_catch_up(ctx, r) == NNL_OK ? node_new(ctx, r) : NULL;
+    if (!node) {
+        if (r->op->free_state) r->op->free_state(ctx, r->state);
+        return ctx->status;
+    }
     node->refs = 1;
     node_take_inputs(node, r);
     nnl_status status = node_save(node, r);
@@ -192,11 +226,21 @@ nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_
     return NNL_OK;
 }
 
+nnl_status nnl_detach_in_place(nnl_context *ctx, nnl_tensor *t) {
+    if (t->base) {
+        return nnl_fail(ctx, NNL_ERR_STATE, "detach_: a view cannot leave the graph in place; use detach()");
+    }
+    place_take(t, NULL);
+    return NNL_OK;
+}
+
 nnl_status nnl_retain_grad(nnl_context *ctx, nnl_tensor *t) {
     if (!nnl_requires_grad(t)) {
         return nnl_fail(ctx, NNL_ERR_STATE, "retain_grad: the tensor does not require a gradient");
     }
-    t->autograd->retain_grad = true;
+    nnl_autograd *autograd = nnl_autograd_of(ctx, t);
+    if (!autograd) return ctx->status;
+    autograd->retain_grad = true;
     return NNL_OK;
 }
 
@@ -212,6 +256,7 @@ nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad) {
     if (!grad && !t->autograd) return NNL_OK;
     nnl_autograd *autograd = nnl_autograd_of(ctx, t);
     if (!autograd) return NNL_ERR_MEMORY;
+    if (grad == t) return nnl_fail(ctx, NNL_ERR_ARGUMENT, "grad: a tensor cannot be its own gradient");
     if (grad) nnl_tensor_retain(grad);
     nnl_tensor_release(autograd->grad);
     autograd->grad = grad;
@@ -220,9 +265,12 @@ nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad) {
 
 nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook) {
     nnl_hook *kept = NULL;
+    nnl_autograd *place = NULL;
     nnl_status status = NNL_OK;
     if (!nnl_requires_grad(t)) {
         status = nnl_fail(ctx, NNL_ERR_STATE, "register_hook: the tensor does not require a gradient");
+    } else if (!(place = nnl_autograd_of(ctx, t))) {
+        status = ctx->status;
     } else if (!(kept = nnl_alloc(&ctx->allocator, sizeof *kept))) {
         status = nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a hook");
     }
@@ -232,36 +280,58 @@ nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook) {
     }
     *kept = hook;
     kept->next = NULL;
-    nnl_hook **end = &t->autograd->hooks;
+    nnl_hook **end = &place->hooks;
     while (*end) end = &(*end)->next;
     *end = kept;
     return NNL_OK;
 }
 
-nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, const nnl_tensor *t, bool recorded) {
-    if (!ctx->grad_enabled) return NNL_OK;
-    if (nnl_requires_grad(t) && nnl_is_leaf(t)) {
-        return nnl_fail(
-            ctx, NNL_ERR_STATE,
-            "%s: a leaf that requires a gradient cannot be changed in place; do it inside nn.no_grad", who);
+static void sweep_hooks(nnl_autograd *place) {
+    for (nnl_hook **at = &place->hooks; *at;) {
+        nnl_hook *hook = *at;
+        if (!hook->removed) {
+            at = &hook->next;
+            continue;
+        }
+        *at = hook->next;
+        hook->free(place->ctx, hook->arg);
+        nnl_free(&place->ctx->allocator, hook);
     }
-    if (t->is_view && (recorded || nnl_requires_grad(t))) {
-        return nnl_fail(
-            ctx, NNL_ERR_STATE,
-            "%s: a view that takes part in the graph cannot be changed in place; write to a clone(), or "
-            "use where, scatter or nn.cat",
-            who);
+}
+
+void nnl_hook_remove(nnl_autograd *place, const void *arg) {
+    for (nnl_hook *hook = place->hooks; hook; hook = hook->next) hook->removed |= hook->arg == arg;
+    if (place->running == 0) sweep_hooks(place);
+}
+
+nnl_status nnl_hooks_run(nnl_context *ctx, nnl_autograd *place) {
+    nnl_status status = NNL_OK;
+    if (!place->hooks) return NNL_OK;
+    place->running++;
+    for (nnl_hook *hook = place->hooks; hook && status == NNL_OK; hook = hook->next) {
+        nnl_tensor *replacement = NULL;
+        if (hook->removed) continue;
+        status = hook->run(ctx, hook->arg, place->pending, &replacement);
+        if (!replacement) continue;
+        nnl_tensor_release(place->pending);
+        place->pending = replacement;
     }
-    return NNL_OK;
+    place->running--;
+    if (place->running == 0) sweep_hooks(place);
+    return status;
 }
 
 void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from) {
-    nnl_autograd *old = to->autograd;
-    to->autograd = from->autograd;
+    nnl_autograd *autograd = from->autograd;
     from->autograd = NULL;
-    if (old) nnl_autograd_release(old);
+    place_take(to, autograd);
 }
 
-bool nnl_node_needs(const nnl_node *node, int input) { return node->input[input] != NULL; }
+bool nnl_node_needs(const nnl_node *node, int input) {
+    bool hidden = input < 64 && (node->hidden >> input & 1) != 0;
+    return node->input[input] != NULL && !hidden;
+}
 
-nnl_tensor *nnl_node_saved(const nnl_node *node, int k) { return node->saved[k].tensor; }
+nnl_tensor *nnl_node_saved(const nnl_node *node, int k) {
+    return k < node->n_saved ? node->saved[k].hold.tensor : NULL;
+}

@@ -10,6 +10,7 @@
 
 typedef struct nnl_hook {
     struct nnl_hook *next;
+    bool removed; // while the hooks run; it goes when they are through
     // Sees a gradient once it is complete; may return another (new) in its place, or NULL to leave it.
     nnl_status (*run)(nnl_context *ctx, void *arg, nnl_tensor *grad, nnl_tensor **replacement);
     void (*free)(nnl_context *ctx, void *arg);
@@ -26,14 +27,16 @@ typedef struct nnl_autograd {
     nnl_tensor *grad;    // of a leaf, or where retain_grad
     nnl_tensor *pending; // the sum so far, during a walk
     nnl_hook *hooks;
-    bool captured; // during nnl_grad: its gradient is asked for
+    uint16_t running; // walks that run these hooks now
+    bool captured;    // during nnl_grad: its gradient is asked for
     nnl_shape shape;
 } nnl_autograd;
 
 typedef struct nnl_saved {
-    nnl_tensor *tensor;
-    uint32_t version;
-    int output; // the result of the node that this is, or -1
+    nnl_hold hold;
+    bool wanted;   // there was something to save: without a tensor now, it was changed in place
+    int8_t input;  // which of the node's inputs it is, or -1
+    int8_t output; // which of its results
 } nnl_saved;
 
 struct nnl_node {
@@ -43,6 +46,9 @@ struct nnl_node {
     uint64_t sequence;
     int n_inputs, n_outputs, n_saved;
     bool freed, queued;
+    bool needed; // by the walk with this mark: it leads to a gradient that was asked for
+    uint64_t mark;
+    uint64_t hidden;       // bits of the first inputs that the walk does not want gradients of
     nnl_autograd **input;  // NULL where no gradient is wanted
     nnl_autograd **output; // not counted: NULL once nobody can ask
     nnl_saved *saved;
@@ -59,15 +65,23 @@ typedef struct nnl_recording {
     nnl_tensor *const *outputs;
     int n_saved;
     nnl_tensor *saved[NNL_MAX_SAVED]; // NULL entries are allowed
-    const void *state;                // copied
+    const void *state; // copied; what it owns is the node's, and let go of where recording fails
     size_t state_size;
 } nnl_recording;
 
 // Installs the hook by which tensors free their nnl_autograd.
 void nnl_grad_init(nnl_context *ctx);
 
+// Whether a view's base was changed in place, within the graph, after the view was made: its place in the
+// graph is out of date (see nnl_catch_up).
+static inline bool nnl_is_behind(const nnl_tensor *t) {
+    if (!t->base || t->seen == NNL_UNSEEN) return false;
+    const nnl_autograd *base = t->base->autograd;
+    return base && base->node && base->node->sequence > t->seen;
+}
+
 static inline bool nnl_requires_grad(const nnl_tensor *t) {
-    return t->autograd && t->autograd->requires_grad;
+    return (t->autograd && t->autograd->requires_grad) || nnl_is_behind(t);
 }
 
 bool nnl_is_leaf(const nnl_tensor *t);
@@ -87,8 +101,11 @@ nnl_status nnl_record(nnl_context *ctx, const nnl_recording *recording);
 // For leaves of floating-point dtypes only.
 nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_grad);
 
-// The tensor's nnl_autograd, made if there is none; NULL when out of memory. Borrows.
+// The tensor's nnl_autograd, brought up to date, and made if there is none; NULL when out of memory. Borrows.
 nnl_autograd *nnl_autograd_of(nnl_context *ctx, nnl_tensor *t);
+
+// The tensor becomes a leaf that requires no gradient.
+nnl_status nnl_detach_in_place(nnl_context *ctx, nnl_tensor *t);
 
 nnl_status nnl_retain_grad(nnl_context *ctx, nnl_tensor *t);
 
@@ -98,19 +115,23 @@ nnl_tensor *nnl_grad_get(const nnl_tensor *t);
 // Retains `grad`, which may be NULL; its shape and dtype must be the tensor's.
 nnl_status nnl_grad_set(nnl_context *ctx, nnl_tensor *t, nnl_tensor *grad);
 
-// Takes `arg`, freed by hook.free.
+// Takes `arg`, freed by hook.free when the hook is removed, or when its place or the graph before it is
+// freed.
 nnl_status nnl_hook_add(nnl_context *ctx, nnl_tensor *t, nnl_hook hook);
+void nnl_hook_remove(nnl_autograd *place, const void *arg);
 
-// Whether a tensor may be changed in place; an error where it is a leaf that requires a gradient, or a view
-// in a graph.
-nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, const nnl_tensor *t, bool recorded);
+// Every hook in order on the place's pending gradient.
+nnl_status nnl_hooks_run(nnl_context *ctx, nnl_autograd *place);
 
 // The place of `from` in the graph becomes that of `to`: after an in-place operation.
 void nnl_autograd_move(nnl_tensor *to, nnl_tensor *from);
 
+// Gives a view that is behind its new place: part of recording it (part.c).
+nnl_status nnl_catch_up(nnl_context *ctx, nnl_tensor *t);
+
 // For backward functions.
 bool nnl_node_needs(const nnl_node *node, int input);
-nnl_tensor *nnl_node_saved(const nnl_node *node, int k); // borrows
+nnl_tensor *nnl_node_saved(const nnl_node *node, int k); // borrows; NULL where nothing was saved
 
 void nnl_autograd_retain(nnl_autograd *autograd);
 void nnl_autograd_release(nnl_autograd *autograd);

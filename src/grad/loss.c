@@ -164,9 +164,9 @@ static nnl_status sum_all(nnl_context *ctx, const loss_state *state, const opera
     return NNL_OK;
 }
 
-static void multiply(nnl_context *ctx, nnl_tensor *out, const nnl_tensor *by) {
+static void multiply(nnl_tensor *out, const nnl_tensor *by) {
     nnl_compute type = nnl_tensor_compute(out);
-    nnl_apply_binary(out, out, by, type, ctx->kernels->elementwise->binary[NNL_BINARY_mul][type]);
+    nnl_apply_binary(out, out, by, type, NNL_BINARY_mul);
 }
 
 // What the sum of the losses is divided by.
@@ -180,7 +180,7 @@ static nnl_status compute(nnl_context *ctx, const loss_state *state, const opera
         ctx->kernels->loss->each[state->kind][nnl_tensor_compute(o->x)](
             (size_t)nnl_tensor_numel(o->x), nnl_tensor_data(out), nnl_tensor_data(o->x),
             nnl_tensor_data(o->target), state->p);
-        if (o->weight) multiply(ctx, out, o->weight);
+        if (o->weight) multiply(out, o->weight);
         return NNL_OK;
     }
     nnl_status status = sum_all(ctx, state, o, out);
@@ -244,12 +244,11 @@ static nnl_tensor *seed_of(nnl_context *ctx, const loss_state *state, nnl_tensor
     nnl_tensor *seed = nnl_tensor_new(ctx, x->dtype, weight ? &x->shape : &dout->shape);
     if (!seed) return NULL;
     nnl_apply_copy(seed, dout);
-    if (weight) multiply(ctx, seed, weight);
+    if (weight) multiply(seed, weight);
     double by = divisor(state->reduction, x);
     if (by == 1) return seed;
     nnl_compute type = nnl_tensor_compute(seed);
-    nnl_apply_binary_number(seed, seed, nnl_number_float(by), false, type,
-                            ctx->kernels->elementwise->binary[NNL_BINARY_div][type]);
+    nnl_apply_binary_number(seed, seed, nnl_number_float(by), false, type, NNL_BINARY_div);
     return seed;
 }
 
@@ -324,16 +323,37 @@ static nnl_tensor *difference_slope(nnl_context *ctx, nnl_pointwise_loss kind, n
     return slope;
 }
 
-// Slopes that x changes at most in steps: values without a place in the graph.
-static nnl_tensor *constant_slope(nnl_context *ctx, const loss_state *state, nnl_tensor *x,
-                                  nnl_tensor *target) {
-    nnl_compute type = nnl_tensor_compute(x);
-    nnl_tensor *one = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
-    if (!one) return NULL;
-    nnl_apply_fill(one, nnl_number_float(1));
-    nnl_tensor *slope =
-        derivative(ctx, ctx->kernels->loss->grad[state->kind][type], state->p, one, x, target);
-    nnl_tensor_release(one);
+// -y where target * x < 1, else 0
+static nnl_tensor *hinge_slope(nnl_context *ctx, nnl_tensor *x, nnl_tensor *target, nnl_tensor *y) {
+    nnl_tensor *product = nnl_mul(ctx, x, target),
+               *one = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
+    if (one) nnl_apply_fill(one, nnl_number_int(1));
+    nnl_tensor *below = product && one ? nnl_compare_op(ctx, NNL_COMPARE_lt, product, one) : NULL;
+    nnl_tensor *chosen = below ? nnl_mul(ctx, y, below) : NULL;
+    nnl_tensor *slope = chosen ? nnl_unary_op(ctx, NNL_UNARY_neg, chosen, NULL) : NULL;
+    nnl_tensor *made[] = {product, one, below, chosen};
+    for (int k = 0; k < 4; k++) nnl_tensor_release(made[k]);
+    return slope;
+}
+
+// -p, p the target's probabilities
+static nnl_tensor *divergence_slope(nnl_context *ctx, nnl_tensor *target, bool logarithms) {
+    nnl_tensor *p = logarithms ? nnl_unary_op(ctx, NNL_UNARY_exp, target, NULL) : nnl_tensor_retain(target);
+    nnl_tensor *slope = p ? nnl_unary_op(ctx, NNL_UNARY_neg, p, NULL) : NULL;
+    nnl_tensor_release(p);
+    return slope;
+}
+
+// log(p) - x + 1, times p where the target is logarithms
+static nnl_tensor *divergence_target_slope(nnl_context *ctx, nnl_tensor *x, nnl_tensor *target,
+                                           bool logarithms) {
+    nnl_tensor *log = logarithms ? nnl_tensor_retain(target) : nnl_unary_op(ctx, NNL_UNARY_log, target, NULL);
+    nnl_tensor *difference = log ? nnl_sub(ctx, log, x) : NULL;
+    nnl_tensor *rise = difference ? nnl_add_number(ctx, difference, 1) : NULL;
+    nnl_tensor *p = rise && logarithms ? nnl_unary_op(ctx, NNL_UNARY_exp, target, NULL) : NULL;
+    nnl_tensor *slope = p ? nnl_mul(ctx, rise, p) : logarithms ? NULL : nnl_tensor_retain(rise);
+    nnl_tensor *made[] = {log, difference, rise, p};
+    for (int k = 0; k < 4; k++) nnl_tensor_release(made[k]);
     return slope;
 }
 
@@ -348,29 +368,79 @@ static nnl_tensor *slope_of(nnl_context *ctx, const loss_state *state, nnl_tenso
         return clamped_slope(ctx, x, target, state->p[0], 1);
     case NNL_LOSS_kl_div:
     case NNL_LOSS_kl_div_log:
+        return divergence_slope(ctx, target, state->kind == NNL_LOSS_kl_div_log);
     case NNL_LOSS_hinge:
-        return constant_slope(ctx, state, x, target);
+        return hinge_slope(ctx, x, target, target);
     default:
         return difference_slope(ctx, state->kind, x, target);
     }
 }
 
-static nnl_status recorded_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *dout, nnl_tensor **dx) {
-    const loss_state *state = node->state;
-    nnl_tensor *x = nnl_node_saved(node, 0), *weight = nnl_node_saved(node, 2);
-    double share = 1 / divisor(state->reduction, x);
-    if (nnl_node_needs(node, 1)) {
-        return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: no second derivative with regard to the target",
-                        loss_names[state->kind]);
+// log(x) with regard to a limit that the losses of probabilities have.
+static nnl_tensor *limited_log(nnl_context *ctx, nnl_tensor *x) {
+    static const double limits[2] = {-100, 0}; // a probability's logarithm is not above 0
+    nnl_tensor *log = nnl_unary_op(ctx, NNL_UNARY_log, x, NULL);
+    nnl_tensor *limited = log ? nnl_unary_op(ctx, NNL_UNARY_clamp, log, limits) : NULL;
+    nnl_tensor_release(log);
+    return limited;
+}
+
+static nnl_tensor *bce_target_slope(nnl_context *ctx, nnl_tensor *x) {
+    nnl_tensor *minus = nnl_unary_op(ctx, NNL_UNARY_neg, x, NULL);
+    nnl_tensor *rest = minus ? nnl_add_number(ctx, minus, 1) : NULL;
+    nnl_tensor *a = rest ? limited_log(ctx, rest) : NULL, *b = a ? limited_log(ctx, x) : NULL;
+    nnl_tensor *out = b ? nnl_sub(ctx, a, b) : NULL, *made[] = {minus, rest, a, b};
+    for (int k = 0; k < 4; k++) nnl_tensor_release(made[k]);
+    return out;
+}
+
+// The same with regard to the target: log(1 - x) - log(x) for probabilities, -x for logits; for functions of
+// the difference the negative.
+static nnl_tensor *target_slope(nnl_context *ctx, const loss_state *state, nnl_tensor *x,
+                                nnl_tensor *target) {
+    switch (state->kind) {
+    case NNL_LOSS_bce:
+        return bce_target_slope(ctx, x);
+    case NNL_LOSS_bce_with_logits:
+        return nnl_unary_op(ctx, NNL_UNARY_neg, x, NULL);
+    case NNL_LOSS_kl_div:
+    case NNL_LOSS_kl_div_log:
+        return divergence_target_slope(ctx, x, target, state->kind == NNL_LOSS_kl_div_log);
+    case NNL_LOSS_hinge:
+        return hinge_slope(ctx, x, target, x);
+    default:
+        break;
     }
-    nnl_tensor *rise = slope_of(ctx, state, x, nnl_node_saved(node, 1));
+    nnl_tensor *rise = slope_of(ctx, state, x, target);
+    nnl_tensor *fall = rise ? nnl_unary_op(ctx, NNL_UNARY_neg, rise, NULL) : NULL;
+    nnl_tensor_release(rise);
+    return fall;
+}
+
+// dout * weight * rise (/ n). Takes rise; NULL goes through.
+static nnl_tensor *scaled_rise(nnl_context *ctx, nnl_tensor *rise, nnl_tensor *weight, double share,
+                               nnl_tensor *dout) {
     nnl_tensor *weighted = rise ? (weight ? nnl_mul(ctx, rise, weight) : nnl_tensor_retain(rise)) : NULL;
     nnl_tensor *shared = weighted ? nnl_mul_number(ctx, weighted, share) : NULL;
-    if (shared) dx[0] = nnl_mul(ctx, shared, dout);
+    nnl_tensor *out = shared ? nnl_mul(ctx, shared, dout) : NULL;
     nnl_tensor_release(rise);
     nnl_tensor_release(weighted);
     nnl_tensor_release(shared);
-    return dx[0] ? NNL_OK : ctx->status;
+    return out;
+}
+
+static nnl_status recorded_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *dout, nnl_tensor **dx) {
+    const loss_state *state = node->state;
+    nnl_tensor *x = nnl_node_saved(node, 0), *target = nnl_node_saved(node, 1),
+               *weight = nnl_node_saved(node, 2);
+    double share = 1 / divisor(state->reduction, x);
+    if (nnl_node_needs(node, 0)) {
+        dx[0] = scaled_rise(ctx, slope_of(ctx, state, x, target), weight, share, dout);
+        if (!dx[0]) return ctx->status;
+    }
+    if (!nnl_node_needs(node, 1)) return NNL_OK;
+    dx[1] = scaled_rise(ctx, target_slope(ctx, state, x, target), weight, share, dout);
+    return dx[1] ? NNL_OK : ctx->status;
 }
 
 // dx = dout * weight * df/dx (/ n)

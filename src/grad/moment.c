@@ -1,6 +1,6 @@
-// moment.c: variance, standard deviation and norms, made of other operations, so that their derivatives come
-// with them.
+// moment.c: variance, standard deviation and norms: forward in one pass, backward made of operations.
 #include "grad/records.h"
+#include "tensor/reduce.h"
 
 #include <math.h>
 
@@ -26,21 +26,81 @@ static nnl_status listed_dims(nnl_context *ctx, const nnl_call *call, int arg, n
     return status;
 }
 
-// sum((x - mean)^2) / (count - correction)
+// ---- var: sum((x - mean)^2) / (count - correction)
+
+typedef struct var_state {
+    nnl_shape dims; // a list
+    nnl_shape kept; // the result's shape, every dimension kept
+    double divisor;
+} var_state;
+
+// As an array of the compute type, which halves are converted to.
+static nnl_tensor *var_values(nnl_context *ctx, const nnl_tensor *x, const bool *dropped, bool keepdim,
+                              double divisor) {
+    nnl_rows rows;
+    nnl_dtype working = nnl_tensor_compute(x) == NNL_IN_DOUBLE ? NNL_FLOAT64 : NNL_FLOAT32;
+    nnl_shape shape = nnl_shape_reduced(&x->shape, dropped, keepdim);
+    if (nnl_rows_init(ctx, &rows, x, dropped, working) != NNL_OK) return NULL;
+    nnl_tensor *out = nnl_tensor_new(ctx, working, &shape);
+    size_t count = out ? (size_t)nnl_tensor_numel(out) : 0;
+    nnl_moment *moments = out ? nnl_alloc(&ctx->allocator, count * sizeof *moments) : NULL;
+    if (out && !moments) nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a variance");
+    bool done = moments && nnl_moments_rows(ctx, &rows, moments) == NNL_OK;
+    for (size_t i = 0; done && i < count; i++) {
+        nnl_element_write(working, (char *)nnl_tensor_data(out) + i * nnl_dtype_size(working),
+                          nnl_number_float(moments[i].square / divisor));
+    }
+    nnl_free(&ctx->allocator, moments);
+    nnl_rows_done(&rows);
+    if (done) return out;
+    nnl_tensor_release(out);
+    return NULL;
+}
+
+static nnl_status var_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx);
+
+static const nnl_op var_record = {.name = "var", .outputs = 1, .backward = var_backward};
+
 static nnl_tensor *variance(nnl_context *ctx, nnl_call *call, const nnl_shape *dims, double count) {
     nnl_tensor *x = call->arg[0].tensor;
-    double correction = call->arg[3].flag ? 1 : 0;
-    nnl_tensor *mean = nnl_mean(ctx, x, dims->ndim, dims->size, true);
+    bool dropped[NNL_MAX_DIMS] = {false};
+    double divisor = count - (call->arg[3].flag ? 1 : 0);
+    for (int k = 0; k < dims->ndim; k++) dropped[dims->size[k]] = true;
+    var_state state = {.dims = *dims,
+                       .kept = nnl_shape_reduced(&x->shape, dropped, true),
+                       .divisor = divisor > 0 ? divisor : 0};
+    nnl_tensor *values = var_values(ctx, x, dropped, call->arg[2].flag, state.divisor);
+    nnl_tensor *out = values && values->dtype != x->dtype ? nnl_to(ctx, values, x->dtype) : values;
+    if (out != values) nnl_tensor_release(values);
+    if (!out) return NULL;
+    nnl_status status = nnl_record(ctx, &(nnl_recording){.op = &var_record,
+                                                         .n_inputs = 1,
+                                                         .inputs = &x,
+                                                         .n_outputs = 1,
+                                                         .outputs = &out,
+                                                         .n_saved = 1,
+                                                         .saved = {x},
+                                                         .state = &state,
+                                                         .state_size = sizeof state});
+    if (status == NNL_OK) return out;
+    nnl_tensor_release(out);
+    return NULL;
+}
+
+// 2 / divisor * dout * (x - mean)
+static nnl_status var_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
+    const var_state *s = node->state;
+    nnl_tensor *x = nnl_node_saved(node, 0);
+    nnl_tensor *mean = nnl_mean(ctx, x, s->dims.ndim, s->dims.size, true);
     nnl_tensor *deviation = mean ? nnl_sub(ctx, x, mean) : NULL;
-    nnl_tensor *square = deviation ? nnl_unary_op(ctx, NNL_UNARY_square, deviation, NULL) : NULL;
-    nnl_tensor *sum = square ? nnl_sum(ctx, square, dims->ndim, dims->size, call->arg[2].flag) : NULL;
-    double divisor = count - correction > 0 ? count - correction : 0;
-    nnl_tensor *out = sum ? nnl_mul_number(ctx, sum, 1 / divisor) : NULL;
+    nnl_tensor *kept = deviation ? nnl_reshape(ctx, dout[0], &s->kept) : NULL;
+    nnl_tensor *scale = kept ? nnl_mul_number(ctx, kept, 2 / s->divisor) : NULL;
+    dx[0] = scale ? nnl_mul(ctx, deviation, scale) : NULL;
     nnl_tensor_release(mean);
     nnl_tensor_release(deviation);
-    nnl_tensor_release(square);
-    nnl_tensor_release(sum);
-    return out;
+    nnl_tensor_release(kept);
+    nnl_tensor_release(scale);
+    return dx[0] ? NNL_OK : ctx->status;
 }
 
 // var, and std (variant 1), its square root
@@ -55,6 +115,8 @@ static nnl_status var_forward(nnl_context *ctx, nnl_call *call) {
     if (call->op->variant) nnl_tensor_release(var);
     return call->out[0] ? NNL_OK : ctx->status;
 }
+
+// ---- norms
 
 // (sum |x|^p)^(1/p), with the pieces for p = 1 and 2 that need no powers. At 0 the 2-norm's derivative is 0.
 static nnl_tensor *power_norm(nnl_context *ctx, nnl_tensor *x, double p, const nnl_shape *dims,

@@ -1,6 +1,5 @@
 // op.c: calling operations, in place or not.
 #include "grad/op.h"
-#include "grad/graph.h"
 #include "grad/records.h"
 #include "tensor/apply.h"
 
@@ -69,12 +68,17 @@ static nnl_status run_plain(nnl_context *ctx, nnl_call *call) {
     return status;
 }
 
-static bool any_grad_wanted(const nnl_context *ctx, const nnl_call *call) {
+static nnl_tensor **tensor_arg(nnl_call *call, int i) {
+    nnl_arg_kind kind = call->op->params[i].kind;
+    bool either = kind == NNL_ARG_OPERAND || kind == NNL_ARG_VALUE;
+    bool tensor = kind == NNL_ARG_TENSOR || (either && !call->arg[i].is_number);
+    return tensor ? &call->arg[i].tensor : NULL;
+}
+
+static bool any_grad_wanted(const nnl_context *ctx, nnl_call *call) {
     for (int i = 0; i < NNL_MAX_ARGS && call->op->params[i].kind != NNL_ARG_END; i++) {
-        nnl_arg_kind kind = call->op->params[i].kind;
-        bool either = kind == NNL_ARG_OPERAND || kind == NNL_ARG_VALUE;
-        bool tensor = kind == NNL_ARG_TENSOR || (either && !call->arg[i].is_number);
-        if (tensor && nnl_grad_wanted(ctx, &call->arg[i].tensor, 1)) return true;
+        nnl_tensor **arg = tensor_arg(call, i);
+        if (arg && nnl_grad_wanted(ctx, arg, 1)) return true;
     }
     return false;
 }
@@ -93,23 +97,43 @@ static nnl_status check_fits(nnl_context *ctx, const nnl_call *call, const nnl_t
     return NNL_OK;
 }
 
-// The result apart, then copied over the tensor, which takes its place in the graph.
+// Whether another operand looks at the memory that is written to.
+static bool shares_memory(nnl_call *call) {
+    for (int i = 0; i < NNL_MAX_ARGS && call->op->params[i].kind != NNL_ARG_END; i++) {
+        nnl_tensor **arg = tensor_arg(call, i);
+        if (arg && *arg && *arg != call->into && (*arg)->storage == call->into->storage) return true;
+    }
+    return false;
+}
+
+// What the graph remembers as the operand of an in-place operation: the tensor's elements and place as they
+// were before. Returns new.
+static nnl_tensor *stand_in(nnl_call *call) {
+    nnl_tensor *into = call->into, *before = nnl_tensor_detach(into);
+    if (!before) return NULL;
+    before->autograd = into->autograd;
+    if (into->autograd) nnl_autograd_retain(into->autograd);
+    for (int i = 0; i < NNL_MAX_ARGS && call->op->params[i].kind != NNL_ARG_END; i++) {
+        nnl_tensor **arg = tensor_arg(call, i);
+        if (arg && *arg == into) *arg = before;
+    }
+    return before;
+}
+
+// The result apart, then copied over the tensor.
 static nnl_status run_and_copy(nnl_context *ctx, nnl_call *call) {
-    nnl_tensor *into = call->into;
+    nnl_tensor *into = call->into, *before = stand_in(call);
+    if (!before) return ctx->status;
     call->into = NULL;
     nnl_status status = run_plain(ctx, call);
     call->into = into;
-    if (status != NNL_OK) return status;
     nnl_tensor *out = call->out[0];
-    status = check_fits(ctx, call, into, out);
-    if (status == NNL_OK) {
-        nnl_apply_copy(into, out);
-        nnl_tensor_changed(into);
-        if (nnl_requires_grad(out)) nnl_autograd_move(into, out);
-        call->out[0] = nnl_tensor_retain(into);
-    }
+    if (status == NNL_OK) status = check_fits(ctx, call, into, out);
+    if (status == NNL_OK && before->refs > 1 && before != out) status = nnl_tensor_part_ways(before);
+    if (status == NNL_OK) status = nnl_write(ctx, into, out);
+    nnl_tensor_release(before);
     nnl_tensor_release(out);
-    if (status != NNL_OK) call->out[0] = NULL;
+    call->out[0] = status == NNL_OK ? nnl_tensor_retain(into) : NULL;
     return status;
 }
 
@@ -118,8 +142,8 @@ nnl_status nnl_call_run(nnl_context *ctx, nnl_call *call) {
     bool recorded = any_grad_wanted(ctx, call);
     nnl_status status = nnl_check_in_place(ctx, call->op->name, call->into, recorded);
     if (status != NNL_OK) return status;
-    if (recorded || !(call->op->flags & NNL_OP_IN_PLACE)) return run_and_copy(ctx, call);
-    return run_plain(ctx, call);
+    bool apart = recorded || !(call->op->flags & NNL_OP_IN_PLACE) || shares_memory(call);
+    return apart ? run_and_copy(ctx, call) : run_plain(ctx, call);
 }
 
 nnl_tensor *nnl_call_result(nnl_context *ctx, nnl_call *call) {

@@ -100,8 +100,8 @@ struct nnl_op {
     // output k has no gradient. May be larger than the input where that was broadcast: the walk sums it.
     // NULL: not differentiable.
     nnl_status (*backward)(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx);
-    void (*free_state)(nnl_context *ctx, void *state); // for states that own something; NULL otherwise
-    int variant;                                       // which kernel, for records that share their functions
+    void (*free_state)(nnl_context *ctx, const void *state); // for states that own something; NULL otherwise
+    int variant; // which kernel, for records that share their functions
 };
 
 // A call without arguments yet: the caller gives every one of them.

@@ -45,9 +45,6 @@ nnl_tensor *nnl_permute(nnl_context *ctx, nnl_tensor *x, const int *order);
 nnl_tensor *nnl_unsqueeze(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_squeeze(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_slice(nnl_context *ctx, nnl_tensor *x, int dim, int64_t start, int64_t length, int64_t step);
-// any look at a contiguous tensor's memory, as indexing makes it
-nnl_tensor *nnl_strided_view(nnl_context *ctx, nnl_tensor *x, const nnl_shape *shape, const int64_t *stride,
-                             int64_t offset);
 nnl_tensor *nnl_select(nnl_context *ctx, nnl_tensor *x, int dim, int64_t index);
 
 // gather.c: positions count from 1
@@ -66,16 +63,34 @@ nnl_tensor *nnl_pick(nnl_context *ctx, nnl_tensor *t, nnl_tensor *const *keys);
 // 1, 2, 3, ... in a shape: the position of each element in a row of all. Returns new.
 nnl_tensor *nnl_positions_in(nnl_context *ctx, const nnl_shape *shape);
 
-// assign.c: writes into a part (a view of t, not recorded) of t, in place and within the graph
-nnl_status nnl_assign(nnl_context *ctx, nnl_tensor *t, nnl_tensor *part, nnl_tensor *values);
-nnl_status nnl_assign_number(nnl_context *ctx, nnl_tensor *t, nnl_tensor *part, nnl_number value);
-// The content and place in the graph of a result, put in place of t's; both have one shape.
-nnl_status nnl_replace(nnl_context *ctx, nnl_tensor *t, nnl_tensor *result);
+// part.c: what positions and ranges choose of a tensor
+typedef struct nnl_region {
+    nnl_shape shape;             // of what is chosen
+    int dim[NNL_MAX_DIMS];       // for each of its dimensions the tensor's,
+    int64_t step[NNL_MAX_DIMS];  // and the distance between positions
+    int64_t start[NNL_MAX_DIMS]; // for each dimension of the tensor the first position, from 0
+} nnl_region;
+nnl_tensor *nnl_region_view(nnl_context *ctx, nnl_tensor *x, const nnl_region *region);
+// any look at a tensor's memory: strides and offset in elements
+nnl_tensor *nnl_strided_view(nnl_context *ctx, nnl_tensor *x, const nnl_shape *shape, const int64_t *stride,
+                             int64_t offset);
 
-// Rows `at` (int64, from 1) of t, seen as `shape`, become the values, which broadcast. Outside the graph
-// only.
-nnl_status nnl_index_put(nnl_context *ctx, nnl_tensor *t, const nnl_shape *shape, nnl_tensor *at,
-                         nnl_tensor *values);
+// assign.c: changes in place, within the graph
+// Whether t may be changed in place: an error where it is (a view of) a leaf that requires a gradient, or
+// where elements share memory. `recorded`: something that the change depends on requires a gradient.
+nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, nnl_tensor *t, bool recorded);
+// t, already checked, gets the elements and the history of values, which have its shape.
+nnl_status nnl_write(nnl_context *ctx, nnl_tensor *t, nnl_tensor *values);
+// The same with the check, for a part of t, or for all of it where region is NULL; values broadcast.
+nnl_status nnl_assign(nnl_context *ctx, nnl_tensor *t, const nnl_region *region, nnl_tensor *values);
+nnl_status nnl_assign_number(nnl_context *ctx, nnl_tensor *t, const nnl_region *region, nnl_number value);
+// The values, copied where they share t's memory. Returns new.
+nnl_tensor *nnl_apart(nnl_context *ctx, const nnl_tensor *t, nnl_tensor *values);
+
+// index.c: t[key], key a tensor of positions along the first dimension (integers from 1) or a mask (bool) of
+// the first dimensions; written in place, values broadcast to what reading gives
+nnl_tensor *nnl_index_get(nnl_context *ctx, nnl_tensor *t, nnl_tensor *key);
+nnl_status nnl_index_put(nnl_context *ctx, nnl_tensor *t, nnl_tensor *key, nnl_tensor *values);
 
 // join.c
 nnl_tensor *nnl_cat(nnl_context *ctx, size_t count, nnl_tensor *const *items, int dim);
@@ -101,6 +116,21 @@ nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_
 // gate.c: a * sigmoid(b) of the halves along a dimension; x above 0, weight (1) or (C) * x elsewhere
 nnl_tensor *nnl_glu(nnl_context *ctx, nnl_tensor *x, int dim);
 nnl_tensor *nnl_prelu(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight);
+
+// norm.c. weight and bias may be NULL, and are of the normalised shape, or one for each channel. Running
+// statistics may be NULL in training, where they change in place.
+nnl_tensor *nnl_layer_norm(nnl_context *ctx, nnl_tensor *x, const nnl_shape *normalized, nnl_tensor *weight,
+                           nnl_tensor *bias, double eps);
+nnl_tensor *nnl_rms_norm(nnl_context *ctx, nnl_tensor *x, const nnl_shape *normalized, nnl_tensor *weight,
+                         double eps);
+nnl_tensor *nnl_group_norm(nnl_context *ctx, nnl_tensor *x, int64_t groups, nnl_tensor *weight,
+                           nnl_tensor *bias, double eps);
+typedef struct nnl_batch_norm_options {
+    bool training;
+    double momentum, eps;
+} nnl_batch_norm_options;
+nnl_tensor *nnl_batch_norm(nnl_context *ctx, nnl_tensor *x, nnl_tensor *running_mean, nnl_tensor *running_var,
+                           nnl_tensor *weight, nnl_tensor *bias, const nnl_batch_norm_options *options);
 
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);

@@ -20,6 +20,9 @@ nnl_dtype nnl_operands_dtype(const nnl_arg *a, const nnl_arg *b);
 // The dtype that arithmetic on an integer tensor has when the result is a fraction; a float stays what it is.
 nnl_dtype nnl_float_dtype(nnl_dtype dtype);
 
+// A floating-point tensor as contiguous float32 or float64, halves converted, recorded; returns new.
+nnl_tensor *nnl_array(nnl_context *ctx, nnl_tensor *x);
+
 // The plain reduction over the dropped dimensions, not recorded; the result has this dtype. Returns new.
 nnl_tensor *nnl_reduced(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, const bool *dropped,
                         bool keepdim, nnl_dtype dtype);
@@ -44,6 +47,7 @@ nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tens
     GROUP(matmul)                                                                                            \
     GROUP(softmax)                                                                                           \
     GROUP(gate)                                                                                              \
+    GROUP(norm)                                                                                              \
     GROUP(linear)                                                                                            \
     GROUP(extreme)                                                                                           \
     GROUP(gather)                                                                                            \

@@ -135,8 +135,7 @@ static nnl_status mean_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *out = nnl_reduced(ctx, NNL_REDUCE_SUM, x, dropped, call->arg[2].flag, x->dtype);
     if (!out) return ctx->status;
     nnl_compute type = nnl_tensor_compute(out);
-    nnl_apply_binary_number(out, out, nnl_number_float(count_of(x, dropped)), false, type,
-                            ctx->kernels->elementwise->binary[NNL_BINARY_div][type]);
+    nnl_apply_binary_number(out, out, nnl_number_float(count_of(x, dropped)), false, type, NNL_BINARY_div);
     call->out[0] = out;
     return record_reduction(ctx, call, x, dropped, false);
 }
@@ -184,13 +183,30 @@ static nnl_tensor *product_of_others(nnl_context *ctx, nnl_tensor *x, const redu
     return out;
 }
 
+// It is made outside of the graph: to go back through it to x is an error that names it.
+static const nnl_op others_record = {.name = "the gradient of prod where a factor is 0", .outputs = 1};
+
+static nnl_tensor *recorded_product_of_others(nnl_context *ctx, nnl_tensor *x, const reduce_state *state) {
+    bool mode = ctx->grad_enabled;
+    ctx->grad_enabled = false;
+    nnl_tensor *out = product_of_others(ctx, x, state);
+    ctx->grad_enabled = mode;
+    nnl_recording recording = {
+        .op = &others_record, .n_inputs = 1, .inputs = &x, .n_outputs = 1, .outputs = &out};
+    if (!out || nnl_record(ctx, &recording) == NNL_OK) return out;
+    nnl_tensor_release(out);
+    return NULL;
+}
+
 static nnl_status prod_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
     const reduce_state *state = node->state;
     nnl_tensor *x = nnl_node_saved(node, 0), *y = nnl_node_saved(node, 1);
     bool zeros;
     if (nnl_has_zero(ctx, x, &zeros) != NNL_OK) return ctx->status;
     nnl_tensor *wide_y = zeros ? NULL : spread(ctx, y, state);
-    nnl_tensor *slope = zeros ? product_of_others(ctx, x, state) : wide_y ? nnl_div(ctx, wide_y, x) : NULL;
+    nnl_tensor *slope = zeros    ? recorded_product_of_others(ctx, x, state)
+                        : wide_y ? nnl_div(ctx, wide_y, x)
+                                 : NULL;
     nnl_tensor *wide = slope ? spread(ctx, dout[0], state) : NULL;
     dx[0] = wide ? nnl_mul(ctx, wide, slope) : NULL;
     nnl_tensor_release(wide_y);

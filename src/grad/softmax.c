@@ -1,113 +1,100 @@
-// softmax.c: softmax, log_softmax and logsumexp; the row kernels are in kernel/isa/rows.c.
+// softmax.c: softmax, log_softmax and logsumexp; the kernels are in kernel/isa/rows.c and columns.c.
 #include "grad/records.h"
 #include "tensor/reduce.h"
 
-#include <string.h>
-
 #define PART_ELEMENTS 16384
+#define COLUMNS 64 // taken together at least
 
 typedef struct row_state {
     int dim;
 } row_state;
 
-typedef struct row_job {
-    nnl_row_fn *forward;
-    nnl_row_grad_fn *backward;
+// Along a dimension of n elements: a matrix (n, inner) for each of `outer`, or, where inner is 1, rows.
+typedef struct job {
+    nnl_row_fn *row;
+    nnl_row_grad_fn *row_grad;
+    nnl_column_fn *column;
+    nnl_column_grad_fn *column_grad;
     char *out;
     const char *a, *b;
-    size_t rows, n, element, step;
-} row_job;
+    size_t outer, n, inner, element;
+    size_t step;  // rows in one part, or columns
+    size_t parts; // of one matrix
+} job;
 
 static void row_part(void *arg, size_t part) {
-    const row_job *j = arg;
-    size_t last = (part + 1) * j->step < j->rows ? (part + 1) * j->step : j->rows;
-    for (size_t row = part * j->step; row < last; row++) {
-        size_t at = row * j->n * j->element;
-        if (j->forward) j->forward(j->n, j->out + at, j->a + at);
-        if (j->backward) j->backward(j->n, j->out + at, j->a + at, j->b + at);
-    }
+    const job *j = arg;
+    size_t last = (part + 1) * j->step < j->outer ? (part + 1) * j->step : j->outer;
+    size_t first = part * j->step, rows = last - first, at = first * j->n * j->element;
+    if (j->row) j->row(rows, j->n, j->out + at, j->a + at);
+    if (j->row_grad) j->row_grad(rows, j->n, j->out + at, j->a + at, j->b + at);
 }
 
-static void run_rows(nnl_context *ctx, row_job *j) {
-    if (j->rows * j->n == 0) return;
-    j->step = PART_ELEMENTS / j->n > 0 ? PART_ELEMENTS / j->n : 1;
-    nnl_pool_run(ctx->pool, (j->rows + j->step - 1) / j->step, row_part, j);
+static void column_part(void *arg, size_t part) {
+    const job *j = arg;
+    size_t block = part / j->parts, first = part % j->parts * j->step;
+    size_t width = j->inner - first < j->step ? j->inner - first : j->step;
+    size_t at = (block * j->n * j->inner + first) * j->element;
+    if (j->column) j->column(j->n, width, j->inner, j->out + at, j->a + at);
+    if (j->column_grad) j->column_grad(j->n, width, j->inner, j->out + at, j->a + at, j->b + at);
 }
 
-// x with dimension dim last, contiguous: itself where it is so. Returns new; not recorded.
-static nnl_tensor *dim_last(nnl_context *ctx, const nnl_tensor *x, int dim) {
-    nnl_shape shape = x->shape;
-    int64_t stride[NNL_MAX_DIMS];
-    memcpy(stride, x->stride, sizeof stride);
-    for (int d = dim; d + 1 < shape.ndim; d++) {
-        shape.size[d] = x->shape.size[d + 1];
-        stride[d] = x->stride[d + 1];
+// What a part takes follows from the shape alone.
+static void run(nnl_context *ctx, job *j) {
+    if (j->outer * j->n * j->inner == 0) return;
+    size_t most = PART_ELEMENTS / j->n;
+    if (j->inner == 1) {
+        j->step = most > 0 ? most : 1;
+        nnl_pool_run(ctx->pool, (j->outer + j->step - 1) / j->step, row_part, j);
+        return;
     }
-    if (shape.ndim > 0) {
-        shape.size[shape.ndim - 1] = x->shape.size[dim];
-        stride[shape.ndim - 1] = x->stride[dim];
-    }
-    nnl_tensor *turned = nnl_tensor_alias(x, &shape, stride, x->offset);
-    if (!turned || nnl_tensor_is_contiguous(turned)) return turned;
-    nnl_tensor *copy = nnl_tensor_new(ctx, x->dtype, &shape);
-    if (copy) nnl_apply_copy(copy, turned);
-    nnl_tensor_release(turned);
-    return copy;
+    j->step = most > COLUMNS ? most / COLUMNS * COLUMNS : COLUMNS;
+    j->parts = (j->inner + j->step - 1) / j->step;
+    nnl_pool_run(ctx->pool, j->outer * j->parts, column_part, j);
 }
 
-// The last dimension put back to dim. Takes x; the result is contiguous only where nothing moved.
-static nnl_tensor *dim_back(nnl_tensor *x, int dim) {
-    nnl_shape shape = x->shape;
-    int64_t stride[NNL_MAX_DIMS];
-    int last = shape.ndim - 1;
-    if (last <= 0 || dim == last) return x;
-    for (int d = 0; d <= last; d++) {
-        int from = d < dim ? d : d == dim ? last : d - 1;
-        shape.size[d] = x->shape.size[from];
-        stride[d] = x->stride[from];
+static job job_along(const nnl_tensor *x, int dim) {
+    job j = {.outer = 1, .n = 1, .inner = 1, .element = nnl_dtype_size(x->dtype)};
+    for (int d = 0; d < x->shape.ndim; d++) {
+        size_t size = (size_t)x->shape.size[d], *part = d < dim ? &j.outer : d == dim ? &j.n : &j.inner;
+        *part *= size;
     }
-    nnl_tensor *turned = nnl_tensor_alias(x, &shape, stride, x->offset);
-    if (turned) turned->is_view = false;
-    nnl_tensor_release(x);
-    return turned;
+    return j;
 }
 
-static nnl_tensor *rows_forward(nnl_context *ctx, nnl_tensor *x, int dim, nnl_row_fn *const *kernels) {
-    nnl_tensor *rows = dim_last(ctx, x, dim);
-    nnl_tensor *out = rows ? nnl_tensor_new(ctx, x->dtype, &rows->shape) : NULL;
+static nnl_tensor *forward(nnl_context *ctx, nnl_tensor *x, int dim, bool is_log) {
+    nnl_tensor *whole = nnl_contiguous(ctx, x);
+    nnl_tensor *out = whole ? nnl_tensor_new(ctx, x->dtype, &x->shape) : NULL;
     if (out) {
-        size_t n = x->shape.ndim > 0 ? (size_t)x->shape.size[dim] : 1, numel = (size_t)nnl_tensor_numel(x);
-        row_job j = {.forward = kernels[nnl_tensor_compute(x)],
-                     .out = nnl_tensor_data(out),
-                     .a = nnl_tensor_data(rows),
-                     .rows = n > 0 ? numel / n : 0,
-                     .n = n,
-                     .element = nnl_dtype_size(x->dtype)};
-        run_rows(ctx, &j);
-        out = dim_back(out, dim);
+        nnl_compute type = nnl_tensor_compute(x);
+        const nnl_kernels *kernels = ctx->kernels;
+        job j = job_along(x, dim);
+        j.row = is_log ? kernels->rows->log_softmax[type] : kernels->rows->softmax[type];
+        j.column = is_log ? kernels->columns->log_softmax[type] : kernels->columns->softmax[type];
+        j.out = nnl_tensor_data(out);
+        j.a = nnl_tensor_data(whole);
+        run(ctx, &j);
     }
-    nnl_tensor_release(rows);
+    nnl_tensor_release(whole);
     return out;
 }
 
-static nnl_tensor *rows_backward(nnl_context *ctx, nnl_tensor *dout, nnl_tensor *y, int dim,
-                                 nnl_row_grad_fn *const *kernels) {
-    nnl_tensor *a = dim_last(ctx, dout, dim), *b = a ? dim_last(ctx, y, dim) : NULL;
-    nnl_tensor *out = b ? nnl_tensor_new(ctx, y->dtype, &b->shape) : NULL;
+static nnl_tensor *backward(nnl_context *ctx, nnl_tensor *dout, nnl_tensor *y, int dim, bool is_log) {
+    nnl_tensor *whole = nnl_contiguous(ctx, dout);
+    nnl_tensor *out = whole ? nnl_tensor_new(ctx, y->dtype, &y->shape) : NULL;
     if (out) {
-        size_t n = y->shape.ndim > 0 ? (size_t)y->shape.size[dim] : 1, numel = (size_t)nnl_tensor_numel(y);
-        row_job j = {.backward = kernels[nnl_tensor_compute(y)],
-                     .out = nnl_tensor_data(out),
-                     .a = nnl_tensor_data(a),
-                     .b = nnl_tensor_data(b),
-                     .rows = n > 0 ? numel / n : 0,
-                     .n = n,
-                     .element = nnl_dtype_size(y->dtype)};
-        run_rows(ctx, &j);
-        out = dim_back(out, dim);
+        nnl_compute type = nnl_tensor_compute(y);
+        const nnl_kernels *kernels = ctx->kernels;
+        job j = job_along(y, dim);
+        j.row_grad = is_log ? kernels->rows->log_softmax_grad[type] : kernels->rows->softmax_grad[type];
+        j.column_grad =
+            is_log ? kernels->columns->log_softmax_grad[type] : kernels->columns->softmax_grad[type];
+        j.out = nnl_tensor_data(out);
+        j.a = nnl_tensor_data(whole);
+        j.b = nnl_tensor_data(y);
+        run(ctx, &j);
     }
-    nnl_tensor_release(a);
-    nnl_tensor_release(b);
+    nnl_tensor_release(whole);
     return out;
 }
 
@@ -137,9 +124,7 @@ static nnl_status softmax_forward(nnl_context *ctx, nnl_call *call) {
     if (!nnl_dtype_is_float(x->dtype)) return not_float(ctx, call->op->name, x);
     if (!has_rows(x)) return through_float32(ctx, call, x->dtype);
     row_state state = {.dim = (int)call->arg[1].i};
-    const nnl_row_kernels *kernels = ctx->kernels->rows;
-    call->out[0] =
-        rows_forward(ctx, x, state.dim, call->op->variant ? kernels->log_softmax : kernels->softmax);
+    call->out[0] = forward(ctx, x, state.dim, call->op->variant == 1);
     if (!call->out[0]) return ctx->status;
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
                                             .n_inputs = 1,
@@ -183,19 +168,16 @@ static nnl_status softmax_backward(nnl_context *ctx, nnl_node *node, nnl_tensor 
     const row_state *s = node->state;
     bool is_log = node->op->variant == 1, composed = ctx->grad_enabled && dout[0]->shape.ndim > 0;
     nnl_tensor *y = nnl_node_saved(node, 0);
-    const nnl_row_kernels *kernels = ctx->kernels->rows;
     if (composed) {
         dx[0] = is_log ? log_softmax_grad_composed(ctx, dout[0], y, s->dim)
                        : softmax_grad_composed(ctx, dout[0], y, s->dim);
     } else {
-        dx[0] = rows_backward(ctx, dout[0], y, s->dim,
-                              is_log ? kernels->log_softmax_grad : kernels->softmax_grad);
+        dx[0] = backward(ctx, dout[0], y, s->dim, is_log);
     }
     return dx[0] ? NNL_OK : ctx->status;
 }
 
-// ---- logsumexp: max + log(sum(exp(x - max))), as one fused pass over rows where they lie together
-// ------------------
+// ---- logsumexp: max + log(sum(exp(x - max))), in one fused pass
 
 typedef struct logsumexp_state {
     nnl_shape kept;
@@ -213,9 +195,8 @@ static void lse_part(void *arg, size_t part) {
     const lse_job *j = arg;
     size_t rows = (size_t)j->rows->outer, n = (size_t)j->rows->n;
     size_t last = (part + 1) * j->step < rows ? (part + 1) * j->step : rows;
-    for (size_t row = part * j->step; row < last; row++) {
-        j->kernel(n, j->out + row * j->element, j->x + row * n * j->element);
-    }
+    size_t first = part * j->step;
+    j->kernel(last - first, n, j->out + first * j->element, j->x + first * n * j->element);
 }
 
 // The dropped dimensions last, so that every reduction is a contiguous row.

@@ -37,7 +37,6 @@ static nnl_status windows_of(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, 
 // Adds the windows to where they lie in `whole`: element k of all of them at once, as these never meet.
 static void add_windows(nnl_tensor *whole, const nnl_tensor *windows, const window_state *s) {
     nnl_compute type = nnl_tensor_compute(whole);
-    nnl_binary_fn *add = whole->ctx->kernels->elementwise->binary[NNL_BINARY_add][type];
     nnl_tensor from = *windows, to = *whole;
     from.shape.ndim--;
     to.shape.size[s->dim] = windows->shape.size[s->dim];
@@ -46,7 +45,7 @@ static void add_windows(nnl_tensor *whole, const nnl_tensor *windows, const wind
         if (s->size <= s->step) {
             nnl_apply_copy(&to, &from);
         } else {
-            nnl_apply_binary(&to, &to, &from, type, add);
+            nnl_apply_binary(&to, &to, &from, type, NNL_BINARY_add);
         }
         from.offset += windows->stride[from.shape.ndim];
         to.offset += whole->stride[s->dim];

@@ -99,7 +99,6 @@ static nnl_status reshape_to(nnl_context *ctx, nnl_call *call, nnl_tensor *x, co
         nnl_tensor *copy = nnl_tensor_new(ctx, x->dtype, &x->shape);
         if (copy) nnl_apply_copy(copy, x);
         out = copy ? reshaped_view(copy, shape) : NULL;
-        if (out) out->is_view = false;
         nnl_tensor_release(copy);
     } else if (!out && ctx->status == NNL_OK) {
         return nnl_fail(ctx, NNL_ERR_SHAPE,
@@ -394,76 +393,6 @@ static nnl_tensor *unslice(nnl_context *ctx, nnl_tensor *x, const nnl_shape *sha
     if (view_done(ctx, &call, x, out, &state) == NNL_OK) return out;
     nnl_tensor_release(out);
     return NULL;
-}
-
-// ---- any part of a tensor, as indexing makes it
-
-typedef struct strided_state {
-    nnl_shape shape, part;
-    int64_t stride[NNL_MAX_DIMS]; // of the part, in a contiguous tensor
-    int64_t offset;
-} strided_state;
-
-static nnl_status strided_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
-                                   nnl_tensor **dx);
-static nnl_status unstrided_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
-                                     nnl_tensor **dx);
-
-static const nnl_op strided_record = {.name = "indexing", .outputs = 1, .backward = strided_backward};
-static const nnl_op unstrided_record = {.name = "indexing", .outputs = 1, .backward = unstrided_backward};
-
-static nnl_status record_part(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
-                              const strided_state *s) {
-    return nnl_record(ctx, &(nnl_recording){.op = op,
-                                            .n_inputs = 1,
-                                            .inputs = &x,
-                                            .n_outputs = 1,
-                                            .outputs = out,
-                                            .state = s,
-                                            .state_size = sizeof *s});
-}
-
-// x must be contiguous, as the state tells of places in such a tensor.
-static nnl_tensor *strided_part(nnl_context *ctx, nnl_tensor *x, const strided_state *s) {
-    nnl_tensor *out = nnl_tensor_alias(x, &s->part, s->stride, x->offset + s->offset);
-    if (out && record_part(ctx, &strided_record, x, &out, s) == NNL_OK) return out;
-    nnl_tensor_release(out);
-    return NULL;
-}
-
-nnl_tensor *nnl_strided_view(nnl_context *ctx, nnl_tensor *x, const nnl_shape *shape, const int64_t *stride,
-                             int64_t offset) {
-    if (!nnl_tensor_is_contiguous(x)) {
-        return nnl_fail_null(ctx, NNL_ERR_STATE,
-                             "indexing: call contiguous() first on a tensor in the graph whose "
-                             "elements do not lie in row-major order");
-    }
-    strided_state state = {.shape = x->shape, .part = *shape, .offset = offset - x->offset};
-    memcpy(state.stride, stride, (size_t)shape->ndim * sizeof *stride);
-    return strided_part(ctx, x, &state);
-}
-
-static nnl_status strided_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
-                                   nnl_tensor **dx) {
-    const strided_state *s = node->state;
-    nnl_tensor *whole = nnl_tensor_new(ctx, dout[0]->dtype, &s->shape);
-    if (!whole) return ctx->status;
-    nnl_apply_fill(whole, nnl_number_int(0));
-    nnl_tensor part = *whole; // a look at where the gradient goes
-    part.shape = s->part;
-    part.offset = s->offset;
-    memcpy(part.stride, s->stride, sizeof part.stride);
-    if (nnl_tensor_numel(dout[0]) > 0) nnl_apply_copy(&part, dout[0]);
-    dx[0] = whole;
-    return record_part(ctx, &unstrided_record, dout[0], &dx[0], s);
-}
-
-static nnl_status unstrided_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
-                                     nnl_tensor **dx) {
-    nnl_tensor *whole = nnl_contiguous(ctx, dout[0]);
-    dx[0] = whole ? strided_part(ctx, whole, node->state) : NULL;
-    nnl_tensor_release(whole);
-    return dx[0] ? NNL_OK : ctx->status;
 }
 
 // ---- the table

@@ -12,9 +12,10 @@
 #define SET(text, set)                                                                                       \
     {                                                                                                        \
         .isa = text, .convert = &nnl_convert_##set, .elementwise = &nnl_elementwise_##set,                   \
-        .reduce = &nnl_reduce_##set, .rows = &nnl_rows_##set, .loss = &nnl_loss_##set,                       \
-        .random = &nnl_random_##set, .optim = &nnl_optim_##set, .adaptive = &nnl_adaptive_##set,             \
-        .product = &nnl_product_##set, .attention = &nnl_attention_##set                                     \
+        .reduce = &nnl_reduce_##set, .rows = &nnl_rows_##set, .columns = &nnl_columns_##set,                 \
+        .norm = &nnl_norm_##set, .loss = &nnl_loss_##set, .random = &nnl_random_##set,                       \
+        .optim = &nnl_optim_##set, .adaptive = &nnl_adaptive_##set, .product = &nnl_product_##set,           \
+        .attention = &nnl_attention_##set                                                                    \
     }
 
 // In order of rising ability.

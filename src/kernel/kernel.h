@@ -93,20 +93,48 @@ typedef void nnl_reduce_fn(size_t n, size_t inner, void *out, const void *x, siz
 // The index (from 0) of the first largest (or smallest) value, NaN being the largest (smallest); the same
 // layout.
 typedef void nnl_arg_reduce_fn(size_t n, size_t inner, int64_t *out, const void *x, size_t stride);
-// out[j] = sum of (x[i * stride + j] - mean[j])^2
-typedef void nnl_sum_deviation_fn(size_t n, size_t inner, void *out, const void *x, size_t stride,
-                                  const void *mean);
+// The mean of some values and the sum of their squared deviations from it.
+typedef struct nnl_moment {
+    double mean, square;
+} nnl_moment;
 
-// One row of n: y = softmax(x) or log_softmax(x); logsumexp into out[0]. Rows of only -inf give NaN (-inf),
-// as in PyTorch.
-typedef void nnl_row_fn(size_t n, void *y, const void *x);
+// The moments of each column, in the layout above, in one pass over memory; of no values: zeros.
+typedef void nnl_moments_fn(size_t n, size_t inner, nnl_moment *out, const void *x, size_t stride);
+
+// Contiguous rows of n each: y = softmax(x) or log_softmax(x); logsumexp into an element for each row. Rows
+// of only -inf give NaN (-inf), as in PyTorch.
+typedef void nnl_row_fn(size_t rows, size_t n, void *y, const void *x);
 // dx = y * (dout - sum(dout * y)), or dout - exp(y) * sum(dout)
-typedef void nnl_row_grad_fn(size_t n, void *dx, const void *dout, const void *y);
+typedef void nnl_row_grad_fn(size_t rows, size_t n, void *dx, const void *dout, const void *y);
+// The same down columns: n rows of `width` of them, `stride` apart.
+typedef void nnl_column_fn(size_t n, size_t width, size_t stride, void *y, const void *x);
+typedef void nnl_column_grad_fn(size_t n, size_t width, size_t stride, void *dx, const void *dout,
+                                const void *y);
 // Running sums and products along a row.
 typedef void nnl_scan_fn(size_t n, void *y, const void *x);
 // h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What
 // lies outside of h counts as 0. h may be b itself.
 typedef void nnl_recur_fn(size_t n, void *h, const void *a, const void *b);
+
+// Normalisation of a stretch of n: x' = (x - mean) rstd, y = x' weight + bias. Each term is an array of the
+// compute type: of n where `each` of its kind says so, else of one. fold1 and fold2 are the means of g and g
+// x' over what was normalised together, g = dout weight, and 0 where mean and rstd do not depend on x.
+typedef struct nnl_norm_terms {
+    const void *mean, *rstd, *fold1, *fold2;
+    const void *weight, *bias;
+    bool each_statistic; // mean, rstd, fold1, fold2
+    bool each_weight;    // weight, bias
+} nnl_norm_terms;
+
+typedef void nnl_norm_fn(size_t n, void *y, const void *x, const nnl_norm_terms *t);
+// dx = rstd (g - fold1 - x' fold2)
+typedef void nnl_norm_grad_fn(size_t n, void *dx, const void *dout, const void *x, const nnl_norm_terms *t);
+// The sums of g and g x' over a stretch with one mean and rstd, into sum[0] and sum[1].
+typedef void nnl_norm_sums_fn(size_t n, double *sum, const void *dout, const void *x,
+                              const nnl_norm_terms *t);
+// dbias += dout, dweight += dout x', element by element.
+typedef void nnl_norm_weights_fn(size_t n, void *dweight, void *dbias, const void *dout, const void *x,
+                                 const nnl_norm_terms *t);
 
 // Sum over i of w_i * f(x_i, t_i), pairwise; each value by itself; dx = dout_i * df/dx, with dout one number
 // (step 0) or an array (step 1). w may be NULL.
@@ -173,6 +201,8 @@ typedef struct nnl_elementwise_kernels {
     nnl_unary_grad_fn *unary_grad[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
     nnl_unary_grad2_fn *unary_grad2[NNL_UNARY_COUNT][NNL_COMPUTE_COUNT];
     nnl_binary_fn *binary[NNL_BINARY_COUNT][NNL_COMPUTE_COUNT];
+    nnl_binary_fn *binary_first[NNL_BINARY_COUNT][NNL_COMPUTE_COUNT];  // a is one number
+    nnl_binary_fn *binary_second[NNL_BINARY_COUNT][NNL_COMPUTE_COUNT]; // b is one number
     nnl_compare_fn *compare[NNL_COMPARE_COUNT][NNL_COMPUTE_COUNT];
     nnl_test_fn *test[NNL_TEST_COUNT][NNL_COMPUTE_COUNT];
     nnl_where_fn *where[4]; // by log2 of the element's bytes
@@ -181,8 +211,15 @@ typedef struct nnl_elementwise_kernels {
 typedef struct nnl_reduce_kernels {
     nnl_reduce_fn *reduce[NNL_REDUCTION_COUNT][NNL_COMPUTE_COUNT];
     nnl_arg_reduce_fn *arg_max[NNL_COMPUTE_COUNT], *arg_min[NNL_COMPUTE_COUNT];
-    nnl_sum_deviation_fn *sum_deviation[NNL_COMPUTE_COUNT];
 } nnl_reduce_kernels;
+
+typedef struct nnl_norm_kernels {
+    nnl_moments_fn *moments[NNL_COMPUTE_COUNT];
+    nnl_norm_fn *normalize[NNL_COMPUTE_COUNT];
+    nnl_norm_grad_fn *grad[NNL_COMPUTE_COUNT];
+    nnl_norm_sums_fn *sums[NNL_COMPUTE_COUNT];
+    nnl_norm_weights_fn *weights[NNL_COMPUTE_COUNT];
+} nnl_norm_kernels;
 
 typedef struct nnl_row_kernels {
     nnl_row_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT], *logsumexp[NNL_COMPUTE_COUNT];
@@ -190,6 +227,11 @@ typedef struct nnl_row_kernels {
     nnl_scan_fn *cumsum[NNL_COMPUTE_COUNT], *cumprod[NNL_COMPUTE_COUNT];
     nnl_recur_fn *recur[NNL_COMPUTE_COUNT], *recur_back[NNL_COMPUTE_COUNT];
 } nnl_row_kernels;
+
+typedef struct nnl_column_kernels {
+    nnl_column_fn *softmax[NNL_COMPUTE_COUNT], *log_softmax[NNL_COMPUTE_COUNT];
+    nnl_column_grad_fn *softmax_grad[NNL_COMPUTE_COUNT], *log_softmax_grad[NNL_COMPUTE_COUNT];
+} nnl_column_kernels;
 
 typedef struct nnl_loss_kernels {
     nnl_loss_sum_fn *sum[NNL_POINTWISE_LOSS_COUNT][NNL_COMPUTE_COUNT];
@@ -259,6 +301,8 @@ typedef struct nnl_kernels {
     const nnl_elementwise_kernels *elementwise;
     const nnl_reduce_kernels *reduce;
     const nnl_row_kernels *rows;
+    const nnl_column_kernels *columns;
+    const nnl_norm_kernels *norm;
     const nnl_loss_kernels *loss;
     const nnl_random_kernels *random;
     const nnl_optim_kernels *optim;

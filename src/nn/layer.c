@@ -104,7 +104,8 @@ static nnl_status count_slots(nnl_context *ctx, nnl_layer *layer) {
 static nnl_status make_tensor(nnl_context *ctx, nnl_layer *layer, int k) {
     nnl_shape shape;
     nnl_slot_shape(layer, k, &shape);
-    layer->tensor[k] = nnl_tensor_new(ctx, layer->dtype, &shape);
+    bool counts = nnl_layer_slot_at(layer, k)->counts;
+    layer->tensor[k] = nnl_tensor_new(ctx, counts ? NNL_INT64 : layer->dtype, &shape);
     if (!layer->tensor[k]) return ctx->status;
     nnl_apply_fill(layer->tensor[k], nnl_number_float(0));
     return nnl_layer_slot_at(layer, k)->buffer ? NNL_OK : nnl_set_requires_grad(ctx, layer->tensor[k], true);

@@ -13,12 +13,14 @@
 #define NNL_CALL_OPTIONS 8
 
 // A parameter or buffer. Its name may have dots, as if an inner layer held it. Its shape is told in the
-// options' names: "out in", "4*hidden in/groups kernel[0] kernel[1]".
+// options' names: "out in", "4*hidden in/groups kernel[0] kernel[1]", "sizes[*]" for a whole list; "" is a
+// shape without dimensions.
 typedef struct nnl_slot {
     const char *name;
     const char *shape; // NULL: as the tensor that the option of the same name gave, if it did
     bool buffer;       // saved with the model, but not trained
-    const char *when;  // the bool option that it depends on; NULL: always there
+    const char *when;  // the bool options that it depends on, all of them; NULL: always there
+    bool counts;       // int64, whatever the layer's dtype
 } nnl_slot;
 
 typedef struct nnl_layer nnl_layer;

@@ -55,6 +55,7 @@ nnl_status nnl_option_check(nnl_context *ctx, const char *who, const nnl_option 
         return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: '%s' is required", who, option->name);
     }
     if (!value->given) return NNL_OK;
+    if (value->none) return NNL_OK;
     if (option->type == NNL_OPTION_NUMBER) return check_number(ctx, who, option, value->d);
     if (option->type == NNL_OPTION_INT) return check_number(ctx, who, option, (double)value->i);
     nnl_status status = NNL_OK;

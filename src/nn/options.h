@@ -31,10 +31,12 @@ typedef struct nnl_option {
     const char *choices; // words with one space between
     const char *doc;
     bool exclusive_low; // low itself is not allowed
+    bool or_false;      // a number that may be false too: there is none
 } nnl_option;
 
 typedef struct nnl_option_value {
     bool given;
+    bool none; // of a number: false
     int count;
     int64_t i; // an integer, bool or choice
     double d;

@@ -32,13 +32,6 @@ const char *nnl_layer_slot_name(const nnl_layer *layer, int position, char name[
     return name;
 }
 
-bool nnl_layer_has_slot(const nnl_layer *layer, int position) {
-    const nnl_slot *slot = nnl_layer_slot_at(layer, position);
-    const nnl_option_value *value = slot->when ? nnl_layer_option(layer, slot->when) : NULL;
-    if (slot->when && !(value && value->i != 0)) return false;
-    return !layer->class->has || layer->class->has(layer, (int)(slot - layer->class->slots));
-}
-
 // ---- sizes. A reader goes through the expressions of one slot's shape.
 
 typedef struct reader {
@@ -66,6 +59,25 @@ static void read_name(reader *r, char name[NAME_ROOM]) {
     memcpy(name, r->at, n);
     name[n] = 0;
     r->at += n;
+}
+
+// All the options that `when` names are on.
+static bool is_wanted(const nnl_layer *layer, const char *when) {
+    reader r = {.layer = layer, .at = when ? when : ""};
+    while (*r.at) {
+        char name[NAME_ROOM];
+        read_name(&r, name);
+        const nnl_option_value *value = nnl_layer_option(layer, name);
+        if (!value || value->i == 0) return false;
+        while (*r.at == ' ') r.at++;
+    }
+    return true;
+}
+
+bool nnl_layer_has_slot(const nnl_layer *layer, int position) {
+    const nnl_slot *slot = nnl_layer_slot_at(layer, position);
+    if (!is_wanted(layer, slot->when)) return false;
+    return !layer->class->has || layer->class->has(layer, (int)(slot - layer->class->slots));
 }
 
 // A number, an option, or an element of one.
@@ -103,11 +115,26 @@ static int64_t read_size(reader *r) {
     return size;
 }
 
+// "name[*]": all that the option's list holds, as sizes of their own. False where something else stands
+// there.
+static bool read_list(reader *r, nnl_shape *shape) {
+    reader ahead = *r;
+    char name[NAME_ROOM];
+    read_name(&ahead, name);
+    if (strncmp(ahead.at, "[*]", 3) != 0) return false;
+    const nnl_option_value *value = nnl_layer_option(r->layer, name);
+    for (int k = 0; value && k < value->count && shape->ndim < NNL_MAX_DIMS; k++)
+        shape->size[shape->ndim++] = value->ints[k];
+    r->at = ahead.at + 3;
+    return true;
+}
+
 bool nnl_slot_shape(const nnl_layer *layer, int position, nnl_shape *shape) {
     bool known = true;
     reader r = reader_of(layer, position);
     shape->ndim = 0;
     while (*r.at && shape->ndim < NNL_MAX_DIMS) {
+        if (read_list(&r, shape)) continue;
         int64_t size = read_size(&r);
         if (size < 1) known = false;
         shape->size[shape->ndim++] = size < 1 ? 0 : size;

@@ -9,24 +9,26 @@
 #define WHOLE_LIMIT 131072 // elements that one thread takes without a walk
 #define INPUTS (NNL_LOOP_OPERANDS - 1)
 
+// Of two arrays; of a number and an array; of an array and a number.
+enum { BOTH_ARRAYS, NUMBER_FIRST, NUMBER_SECOND, BINARY_FORMS };
+
 typedef union kernel {
     nnl_unary_fn *unary;
     nnl_unary_grad_fn *unary_grad;
     nnl_unary_grad2_fn *unary_grad2;
-    nnl_binary_fn *binary;
+    nnl_binary_fn *binary[BINARY_FORMS];
     nnl_compare_fn *compare;
     nnl_test_fn *test;
 } kernel;
 
 typedef struct job job;
-typedef void call_fn(const job *j, size_t n, void *out, const void *const *in);
+typedef void call_fn(const job *j, size_t n, void *out, const void *const *in, int form);
 
 struct job {
     call_fn *call;
     kernel kernel;
     const double *p;
     int inputs;
-    size_t result_size;         // bytes of one result as the kernel writes it
     bool out_direct;            // out's memory is an array of such results
     nnl_store_fn *store;        // for where it is not
     bool direct[INPUTS];        // the memory is an array of the compute type
@@ -34,27 +36,32 @@ struct job {
     size_t element[INPUTS + 1]; // bytes of one element in memory, out first
 };
 
-static void call_unary(const job *j, size_t n, void *out, const void *const *in) {
+static void call_unary(const job *j, size_t n, void *out, const void *const *in, int form) {
+    (void)form;
     j->kernel.unary(n, out, in[0], j->p);
 }
 
-static void call_unary_grad(const job *j, size_t n, void *out, const void *const *in) {
+static void call_unary_grad(const job *j, size_t n, void *out, const void *const *in, int form) {
+    (void)form;
     j->kernel.unary_grad(n, out, in[0], in[1], in[2], j->p);
 }
 
-static void call_unary_grad2(const job *j, size_t n, void *out, const void *const *in) {
+static void call_unary_grad2(const job *j, size_t n, void *out, const void *const *in, int form) {
+    (void)form;
     j->kernel.unary_grad2(n, out, in[0], in[1], in[2], in[3], j->p);
 }
 
-static void call_binary(const job *j, size_t n, void *out, const void *const *in) {
-    j->kernel.binary(n, out, in[0], in[1]);
+static void call_binary(const job *j, size_t n, void *out, const void *const *in, int form) {
+    j->kernel.binary[form](n, out, in[0], in[1]);
 }
 
-static void call_compare(const job *j, size_t n, void *out, const void *const *in) {
+static void call_compare(const job *j, size_t n, void *out, const void *const *in, int form) {
+    (void)form;
     j->kernel.compare(n, out, in[0], in[1]);
 }
 
-static void call_test(const job *j, size_t n, void *out, const void *const *in) {
+static void call_test(const job *j, size_t n, void *out, const void *const *in, int form) {
+    (void)form;
     j->kernel.test(n, out, in[0]);
 }
 
@@ -75,23 +82,31 @@ static void run_block(const job *j, size_t at, size_t n, char *const *data, cons
         in[k] = block_of(j, k, at, n, data[k + 1], stride[k + 1], buffer[k + 1]);
     char *out = data[0] + (int64_t)at * stride[0] * (int64_t)j->element[0];
     if (j->out_direct && stride[0] == 1) {
-        j->call(j, n, out, in);
+        j->call(j, n, out, in, BOTH_ARRAYS);
     } else {
-        j->call(j, n, buffer[0], in);
+        j->call(j, n, buffer[0], in, BOTH_ARRAYS);
         j->store(n, out, stride[0], buffer[0]);
     }
 }
 
-static bool row_is_direct(const job *j, const int64_t *stride) {
+// Which operand is the same number all along the row.
+static int binary_form(const job *j, const int64_t *stride) {
+    if (j->call != call_binary || stride[1] == stride[2]) return BOTH_ARRAYS;
+    return stride[1] == 0 ? NUMBER_FIRST : stride[2] == 0 ? NUMBER_SECOND : BOTH_ARRAYS;
+}
+
+static bool row_is_direct(const job *j, const int64_t *stride, int form) {
     bool direct = j->out_direct && stride[0] == 1;
-    for (int k = 0; k < j->inputs; k++) direct = direct && j->direct[k] && stride[k + 1] == 1;
+    for (int k = 0; k < j->inputs; k++)
+        direct = direct && j->direct[k] && (stride[k + 1] == 1 || form == k + NUMBER_FIRST);
     return direct;
 }
 
 static void run_row(void *arg, size_t n, char *const *data, const int64_t *stride) {
     const job *j = arg;
-    if (row_is_direct(j, stride)) {
-        j->call(j, n, data[0], (const void *const *)(data + 1));
+    int form = binary_form(j, stride);
+    if (row_is_direct(j, stride, form)) {
+        j->call(j, n, data[0], (const void *const *)(data + 1), form);
         return;
     }
     double buffer[INPUTS + 1][BLOCK];
@@ -111,7 +126,7 @@ static bool run_whole(job *j, const nnl_tensor *const *tensors, int64_t numel) {
         if (!j->direct[k] || !same_layout(tensors[0], tensors[k + 1])) return false;
         in[k] = nnl_tensor_data(tensors[k + 1]);
     }
-    j->call(j, (size_t)numel, nnl_tensor_data(tensors[0]), in);
+    j->call(j, (size_t)numel, nnl_tensor_data(tensors[0]), in, BOTH_ARRAYS);
     return true;
 }
 
@@ -174,14 +189,19 @@ void nnl_apply_unary_grad2(nnl_tensor *out, const nnl_tensor *u, const nnl_tenso
 }
 
 void nnl_apply_binary(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b, nnl_compute type,
-                      nnl_binary_fn *fn) {
+                      nnl_binary op) {
+    const nnl_elementwise_kernels *kernels = out->ctx->kernels->elementwise;
     nnl_dtype native = native_dtype(type);
     if (is_small(out) && is_plain(out, native, &out->shape) && is_plain(a, native, &out->shape) &&
         is_plain(b, native, &out->shape)) {
-        fn((size_t)nnl_tensor_numel(out), nnl_tensor_data(out), nnl_tensor_data(a), nnl_tensor_data(b));
+        kernels->binary[op][type]((size_t)nnl_tensor_numel(out), nnl_tensor_data(out), nnl_tensor_data(a),
+                                  nnl_tensor_data(b));
         return;
     }
-    job j = {.call = call_binary, .kernel.binary = fn, .inputs = 2};
+    job j = {.call = call_binary,
+             .kernel.binary = {kernels->binary[op][type], kernels->binary_first[op][type],
+                               kernels->binary_second[op][type]},
+             .inputs = 2};
     run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){out, a, b});
 }
 
@@ -218,10 +238,10 @@ static const nnl_tensor *number_as_tensor(number_operand *n, nnl_context *ctx, n
 }
 
 void nnl_apply_binary_number(nnl_tensor *out, const nnl_tensor *a, nnl_number b, bool number_first,
-                             nnl_compute type, nnl_binary_fn *fn) {
+                             nnl_compute type, nnl_binary op) {
     number_operand operand;
     const nnl_tensor *number = number_as_tensor(&operand, out->ctx, b, native_dtype(type));
-    nnl_apply_binary(out, number_first ? number : a, number_first ? a : number, type, fn);
+    nnl_apply_binary(out, number_first ? number : a, number_first ? a : number, type, op);
 }
 
 static void where_row(void *arg, size_t n, char *const *data, const int64_t *stride) {

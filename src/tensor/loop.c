@@ -5,10 +5,14 @@
 // a thread.
 #define PART_ELEMENTS 65536
 
+// A large walk is cut into about so many parts: reading ahead starts anew in each.
+#define PARTS 32
+
 typedef struct walk {
     const nnl_loop *loop;
     nnl_row_task *task;
     void *arg;
+    int64_t part; // elements of one
 } walk;
 
 // Broadcasting: where an operand lacks a dimension, or has size 1 in it, its stride is 0.
@@ -130,8 +134,8 @@ static void walk_range(const walk *w, int64_t from, int64_t to) {
 
 static void walk_part(void *arg, size_t part) {
     const walk *w = arg;
-    int64_t from = (int64_t)part * PART_ELEMENTS;
-    int64_t to = from + PART_ELEMENTS < w->loop->numel ? from + PART_ELEMENTS : w->loop->numel;
+    int64_t from = (int64_t)part * w->part;
+    int64_t to = from + w->part < w->loop->numel ? from + w->part : w->loop->numel;
     walk_range(w, from, to);
 }
 
@@ -141,13 +145,14 @@ static void single_element(const nnl_loop *loop, nnl_row_task *task, void *arg) 
 }
 
 void nnl_loop_run(const nnl_loop *loop, nnl_pool *pool, nnl_row_task *task, void *arg) {
-    walk w = {loop, task, arg};
+    walk w = {loop, task, arg, loop->numel / PARTS / PART_ELEMENTS * PART_ELEMENTS};
+    if (w.part < PART_ELEMENTS) w.part = PART_ELEMENTS;
     if (loop->numel == 0) return;
     if (loop->ndim == 0) {
         single_element(loop, task, arg);
     } else if (loop->numel < 2 * PART_ELEMENTS) {
         walk_range(&w, 0, loop->numel);
     } else {
-        nnl_pool_run(pool, (size_t)((loop->numel + PART_ELEMENTS - 1) / PART_ELEMENTS), walk_part, &w);
+        nnl_pool_run(pool, (size_t)((loop->numel + w.part - 1) / w.part), walk_part, &w);
     }
 }

@@ -80,9 +80,8 @@ typedef struct job {
     const nnl_rows *rows;
     nnl_reduce_fn *reduce;
     nnl_arg_reduce_fn *arg;
-    nnl_sum_deviation_fn *deviation;
+    nnl_moments_fn *moments;
     const char *x;
-    const char *mean;
     char *out;
     size_t element, out_element;
     int64_t step; // blocks of `outer`, or of n, in one part
@@ -97,7 +96,7 @@ static void reduce_block(const job *j, int64_t block, int64_t from, int64_t coun
     } else if (j->arg) {
         j->arg(n, inner, (int64_t *)(void *)out, x, inner);
     } else {
-        j->deviation(n, inner, out, x, inner, j->mean + (size_t)(block * r->inner) * j->element);
+        j->moments(n, inner, (nnl_moment *)(void *)out, x, inner);
     }
 }
 
@@ -138,27 +137,28 @@ static nnl_reduction combining(nnl_reduction kind) {
     }
 }
 
-static nnl_status run_stretches(nnl_context *ctx, job *j, nnl_reduction kind) {
-    const nnl_rows *r = j->rows;
-    j->step = PART_ELEMENTS / r->inner > 64 ? PART_ELEMENTS / r->inner : 64;
-    int64_t parts = (r->n + j->step - 1) / j->step;
-    char *out = j->out;
-    j->out = nnl_alloc(&ctx->allocator, (size_t)(parts * r->inner) * j->out_element);
-    if (!j->out) return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for a reduction");
-    nnl_pool_run(ctx->pool, (size_t)parts, stretch_part, j);
-    nnl_reduce_fn *combine = ctx->kernels->reduce->reduce[combining(kind)][r->type];
-    combine((size_t)parts, (size_t)r->inner, out, j->out, (size_t)r->inner);
-    nnl_free(&ctx->allocator, j->out);
-    return NNL_OK;
+// Whether one block is all there is, and enough to be cut along n.
+static bool is_cut(const nnl_rows *r) {
+    return r->outer == 1 && r->n * r->inner >= 2 * PART_ELEMENTS && r->n >= 128;
 }
 
-static job job_for(const nnl_rows *rows, nnl_tensor *out) {
-    size_t element = nnl_dtype_size(rows->source->dtype);
+// Into an array of j->out_element for each part and inner element, new, and NULL when there is no memory.
+static void *run_stretches(nnl_context *ctx, job *j, size_t *parts) {
+    const nnl_rows *r = j->rows;
+    j->step = PART_ELEMENTS / r->inner > 64 ? PART_ELEMENTS / r->inner : 64;
+    *parts = (size_t)((r->n + j->step - 1) / j->step);
+    j->out = nnl_alloc(&ctx->allocator, *parts * (size_t)r->inner * j->out_element);
+    if (!j->out) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for a reduction");
+    nnl_pool_run(ctx->pool, *parts, stretch_part, j);
+    return j->out;
+}
+
+static job job_for(const nnl_rows *rows, void *out, size_t out_element) {
     return (job){.rows = rows,
                  .x = nnl_tensor_data(rows->source),
-                 .out = nnl_tensor_data(out),
-                 .element = element,
-                 .out_element = nnl_dtype_size(out->dtype)};
+                 .out = out,
+                 .element = nnl_dtype_size(rows->source->dtype),
+                 .out_element = out_element};
 }
 
 void nnl_reduce_small(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x, nnl_tensor *out) {
@@ -167,27 +167,67 @@ void nnl_reduce_small(nnl_context *ctx, nnl_reduction kind, const nnl_tensor *x,
 }
 
 nnl_status nnl_reduce_rows(nnl_context *ctx, const nnl_rows *rows, nnl_reduction kind, nnl_tensor *out) {
-    job j = job_for(rows, out);
+    job j = job_for(rows, nnl_tensor_data(out), nnl_dtype_size(out->dtype));
     j.reduce = ctx->kernels->reduce->reduce[kind][rows->type];
-    if (rows->outer == 1 && rows->n * rows->inner >= 2 * PART_ELEMENTS && rows->n >= 128) {
-        return run_stretches(ctx, &j, kind);
+    if (!is_cut(rows)) {
+        run_outer(ctx, &j);
+        return NNL_OK;
     }
-    run_outer(ctx, &j);
+    size_t parts;
+    void *partial = run_stretches(ctx, &j, &parts);
+    if (!partial) return ctx->status;
+    nnl_reduce_fn *combine = ctx->kernels->reduce->reduce[combining(kind)][rows->type];
+    combine(parts, (size_t)rows->inner, nnl_tensor_data(out), partial, (size_t)rows->inner);
+    nnl_free(&ctx->allocator, partial);
     return NNL_OK;
 }
 
-void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *out) {
+static void take_values(const nnl_rows *rows, const int64_t *position, nnl_tensor *values) {
+    size_t element = nnl_dtype_size(values->dtype);
+    const char *x = nnl_tensor_data(rows->source);
+    char *out = nnl_tensor_data(values);
+    for (int64_t block = 0; block < rows->outer; block++)
+        for (int64_t j = 0; j < rows->inner; j++, out += element, position++)
+            memcpy(out, x + (size_t)((block * rows->n + *position) * rows->inner + j) * element, element);
+}
+
+void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *positions,
+                         nnl_tensor *values) {
     const nnl_reduce_kernels *kernels = ctx->kernels->reduce;
-    job j = job_for(rows, out);
+    job j = job_for(rows, nnl_tensor_data(positions), sizeof(int64_t));
     j.arg = largest ? kernels->arg_max[rows->type] : kernels->arg_min[rows->type];
     run_outer(ctx, &j);
-    int64_t *position = nnl_tensor_data(out), count = rows->outer * rows->inner;
+    int64_t *position = nnl_tensor_data(positions), count = rows->outer * rows->inner;
+    if (values) take_values(rows, position, values);
     for (int64_t i = 0; i < count; i++) position[i]++;
 }
 
-void nnl_sum_deviation_rows(nnl_context *ctx, const nnl_rows *rows, const nnl_tensor *mean, nnl_tensor *out) {
-    job j = job_for(rows, out);
-    j.deviation = ctx->kernels->reduce->sum_deviation[rows->type];
-    j.mean = nnl_tensor_data(mean);
-    run_outer(ctx, &j);
+// ---- moments
+
+void nnl_moment_merge(nnl_moment *a, double count_a, const nnl_moment *b, double count_b) {
+    double count = count_a + count_b, delta = b->mean - a->mean;
+    if (count == 0) return;
+    a->mean += delta * (count_b / count);
+    a->square += b->square + delta * delta * (count_a * count_b / count);
+}
+
+nnl_status nnl_moments_rows(nnl_context *ctx, const nnl_rows *rows, nnl_moment *out) {
+    job j = job_for(rows, out, sizeof *out);
+    j.moments = ctx->kernels->norm->moments[rows->type];
+    if (!is_cut(rows)) {
+        run_outer(ctx, &j);
+        return NNL_OK;
+    }
+    size_t parts, inner = (size_t)rows->inner;
+    nnl_moment *partial = run_stretches(ctx, &j, &parts);
+    if (!partial) return ctx->status;
+    memcpy(out, partial, inner * sizeof *out);
+    for (size_t part = 1; part < parts; part++) {
+        int64_t from = (int64_t)part * j.step, rest = rows->n - from;
+        for (size_t i = 0; i < inner; i++)
+            nnl_moment_merge(&out[i], (double)from, &partial[part * inner + i],
+                             (double)(rest < j.step ? rest : j.step));
+    }
+    nnl_free(&ctx->allocator, partial);
+    return NNL_OK;
 }

@@ -27,10 +27,14 @@ void nnl_rows_done(nnl_rows *rows);
 // same bits for any number of threads.
 nnl_status nnl_reduce_rows(nnl_context *ctx, const nnl_rows *rows, nnl_reduction kind, nnl_tensor *out);
 
-// Positions, from 1, into an int64 tensor.
-void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *out);
+// Positions, from 1, into an int64 tensor; and what stands there into one of the rows' dtype, or NULL.
+void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, nnl_tensor *positions,
+                         nnl_tensor *values);
 
-// out = sum over the rows of (x - mean)^2
-void nnl_sum_deviation_rows(nnl_context *ctx, const nnl_rows *rows, const nnl_tensor *mean, nnl_tensor *out);
+// The mean and the sum of squared deviations of each of the outer * inner results, for float and double.
+nnl_status nnl_moments_rows(nnl_context *ctx, const nnl_rows *rows, nnl_moment *out);
+
+// The moments of two groups of values together, into the first.
+void nnl_moment_merge(nnl_moment *a, double count_a, const nnl_moment *b, double count_b);
 
 #endif

@@ -1,5 +1,6 @@
 // tensor.c: the life of tensors and storages.
 #include "tensor/tensor.h"
+#include "tensor/apply.h"
 
 #include <stddef.h>
 
@@ -20,10 +21,11 @@ static void storage_release(nnl_storage *storage) {
 static void tensor_init(nnl_tensor *t, nnl_dtype dtype, const nnl_shape *shape, nnl_storage *storage) {
     t->refs = 1;
     t->dtype = dtype;
-    t->is_view = false;
-    t->in_storage = false;
+    t->home = NULL;
     t->ctx = storage->ctx;
     t->storage = storage;
+    t->base = NULL;
+    t->seen = 0;
     t->autograd = NULL;
     t->offset = 0;
     t->shape = *shape;
@@ -40,7 +42,7 @@ static nnl_tensor *block_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape 
     }
     head->storage = (nnl_storage){.refs = 1, .ctx = ctx, .data = (char *)head + BLOCK_HEAD, .bytes = bytes};
     tensor_init(&head->first, dtype, shape, &head->storage);
-    head->first.in_storage = true;
+    head->first.home = &head->storage;
     return &head->first;
 }
 
@@ -67,23 +69,29 @@ nnl_tensor *nnl_tensor_over(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *
     return t;
 }
 
+// A look at t's storage that is no view of anything.
+static nnl_tensor *look_new(const nnl_tensor *t, const nnl_shape *shape, const int64_t *stride,
+                            int64_t offset) {
+    nnl_tensor *look = nnl_alloc(&t->ctx->allocator, sizeof *look);
+    if (!look) return nnl_fail_null(t->ctx, NNL_ERR_MEMORY, "out of memory: no room for a tensor");
+    tensor_init(look, t->dtype, shape, t->storage);
+    for (int d = 0; d < shape->ndim; d++) look->stride[d] = stride[d];
+    look->offset = offset;
+    t->storage->refs++;
+    return look;
+}
+
+// What is made inside of a walk is seen by nobody else, and needs no base.
 nnl_tensor *nnl_tensor_alias(const nnl_tensor *t, const nnl_shape *shape, const int64_t *stride,
                              int64_t offset) {
-    nnl_tensor *alias = nnl_alloc(&t->ctx->allocator, sizeof *alias);
-    if (!alias) return nnl_fail_null(t->ctx, NNL_ERR_MEMORY, "out of memory: no room for a tensor");
-    tensor_init(alias, t->dtype, shape, t->storage);
-    for (int d = 0; d < shape->ndim; d++) alias->stride[d] = stride[d];
-    alias->offset = offset;
-    alias->is_view = true;
-    alias->storage->refs++;
+    nnl_tensor *alias = look_new(t, shape, stride, offset), *base = t->base ? t->base : (nnl_tensor *)t;
+    if (!alias) return NULL;
+    alias->seen = t->ctx->grad_enabled ? t->ctx->next_sequence : NNL_UNSEEN;
+    if (t->ctx->grad_enabled || base->autograd) alias->base = nnl_tensor_retain(base);
     return alias;
 }
 
-nnl_tensor *nnl_tensor_detach(const nnl_tensor *t) {
-    nnl_tensor *alias = nnl_tensor_alias(t, &t->shape, t->stride, t->offset);
-    if (alias) alias->is_view = t->is_view;
-    return alias;
-}
+nnl_tensor *nnl_tensor_detach(const nnl_tensor *t) { return look_new(t, &t->shape, t->stride, t->offset); }
 
 nnl_tensor *nnl_tensor_retain(nnl_tensor *t) {
     t->refs++;
@@ -95,10 +103,62 @@ void nnl_tensor_release(nnl_tensor *t) {
     nnl_context *ctx = t->ctx;
     nnl_storage *storage = t->storage;
     if (t->autograd) ctx->autograd_free(t->autograd);
-    if (!t->in_storage) nnl_free(&ctx->allocator, t);
+    nnl_tensor_release(t->base);
+    if (t->home && t->home != storage) storage_release(t->home);
+    if (!t->home) nnl_free(&ctx->allocator, t);
     storage_release(storage);
     ctx->live_tensors--;
     nnl_context_release(ctx);
 }
 
-void nnl_tensor_changed(nnl_tensor *t) { t->storage->version++; }
+// ---- holds
+
+static void hold_link(nnl_hold *hold, nnl_storage *storage) {
+    hold->next = storage->holds;
+    hold->link = &storage->holds;
+    if (hold->next) hold->next->link = &hold->next;
+    storage->holds = hold;
+}
+
+static void hold_unlink(nnl_hold *hold) {
+    *hold->link = hold->next;
+    if (hold->next) hold->next->link = hold->link;
+}
+
+void nnl_hold_take(nnl_hold *hold, nnl_tensor *t) {
+    hold->tensor = nnl_tensor_retain(t);
+    hold_link(hold, t->storage);
+}
+
+void nnl_hold_drop(nnl_hold *hold) {
+    nnl_tensor *t = hold->tensor;
+    if (!t) return;
+    hold_unlink(hold);
+    hold->tensor = NULL;
+    nnl_tensor_release(t);
+}
+
+// Each drop may free what has other holds of the list.
+void nnl_tensor_changed(nnl_tensor *t) {
+    while (t->storage->holds) nnl_hold_drop(t->storage->holds);
+}
+
+nnl_status nnl_tensor_part_ways(nnl_tensor *t) {
+    nnl_tensor *copy = nnl_tensor_new(t->ctx, t->dtype, &t->shape);
+    if (!copy) return t->ctx->status;
+    nnl_apply_copy(copy, t);
+    for (nnl_hold *hold = t->storage->holds, *next; hold; hold = next) {
+        next = hold->next;
+        if (hold->tensor != t) continue;
+        hold_unlink(hold);
+        hold_link(hold, copy->storage);
+    }
+    nnl_storage *old = t->storage;
+    t->storage = copy->storage;
+    t->storage->refs++;
+    t->offset = 0;
+    for (int d = 0; d < t->shape.ndim; d++) t->stride[d] = copy->stride[d];
+    if (t->home != old) storage_release(old); // the block in which t lies stays
+    nnl_tensor_release(copy);
+    return NNL_OK;
+}

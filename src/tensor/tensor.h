@@ -8,11 +8,18 @@
 #include "tensor/shape.h"
 
 struct nnl_autograd;
+typedef struct nnl_tensor nnl_tensor;
+
+// A reference that ends by itself when the elements change in place: what backward saved of them is then of
+// no use, and would keep alive a tensor that now depends on it.
+typedef struct nnl_hold {
+    nnl_tensor *tensor; // NULL where there is none, or once it has ended
+    struct nnl_hold *next, **link;
+} nnl_hold;
 
 typedef struct nnl_storage {
     uint32_t refs;
-    uint32_t
-        version; // counts in-place changes, so that backward can tell whether a saved value is still the same
+    nnl_hold *holds; // of tensors that look at these elements
     nnl_context *ctx;
     char *data;
     size_t bytes;
@@ -21,18 +28,22 @@ typedef struct nnl_storage {
     void *owner;
 } nnl_storage;
 
-typedef struct nnl_tensor {
+struct nnl_tensor {
     uint32_t refs;
     nnl_dtype dtype;
-    bool is_view;    // made by a view operation: writing to it changes another tensor
-    bool in_storage; // this struct lies in the storage's own block, as that of its first tensor does
+    nnl_storage *home; // in whose block this struct lies, as that of the first tensor does; NULL: by itself
     nnl_context *ctx;
     nnl_storage *storage;
+    nnl_tensor *base; // of a view: the tensor that it looks into, which is no view itself, retained
+    uint64_t seen;    // of a view: the newest node of the graph when it was made, or NNL_UNSEEN
     struct nnl_autograd *autograd; // gradient and place in the graph (grad/graph.h); NULL for a constant
     int64_t offset;                // in elements
     nnl_shape shape;
     int64_t stride[NNL_MAX_DIMS]; // in elements
-} nnl_tensor;
+};
+
+// Of a view that was made while nothing was recorded: it takes no part in what happens to its base.
+#define NNL_UNSEEN UINT64_MAX
 
 // Contiguous and not initialised. Returns new.
 nnl_tensor *nnl_tensor_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape);
@@ -41,11 +52,11 @@ nnl_tensor *nnl_tensor_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *s
 nnl_tensor *nnl_tensor_over(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, void *data,
                             void (*release)(void *owner), void *owner);
 
-// Another look at the same storage; outside the graph. Returns new.
+// A view: another look at the same storage; no place in the graph yet. Returns new.
 nnl_tensor *nnl_tensor_alias(const nnl_tensor *t, const nnl_shape *shape, const int64_t *stride,
                              int64_t offset);
 
-// The same elements, outside the graph. Returns new.
+// The same elements, outside the graph and no view. Returns new.
 nnl_tensor *nnl_tensor_detach(const nnl_tensor *t);
 
 nnl_tensor *nnl_tensor_retain(nnl_tensor *t);
@@ -62,14 +73,20 @@ static inline nnl_compute nnl_tensor_compute(const nnl_tensor *t) { return nnl_d
 static inline bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
     int64_t step = 1;
     for (int d = t->shape.ndim - 1; d >= 0; d--) {
-        if (t->shape.size[d] == 0) return true;
-        if (t->shape.size[d] != 1 && t->stride[d] != step) return false;
+        if (t->shape.size[d] != 1 && t->stride[d] != step) return nnl_shape_numel(&t->shape) == 0;
         step *= t->shape.size[d];
     }
     return true;
 }
 
-// Note that the elements have changed in place.
+// Note that the elements have changed in place: holds of them end.
 void nnl_tensor_changed(nnl_tensor *t);
+
+// Begins a hold, which lies still in memory until it is dropped. Retains t.
+void nnl_hold_take(nnl_hold *hold, nnl_tensor *t);
+void nnl_hold_drop(nnl_hold *hold);
+
+// Gives t a copy of its elements in a storage of its own, and those who hold it with it.
+nnl_status nnl_tensor_part_ways(nnl_tensor *t);
 
 #endif

@@ -217,6 +217,30 @@ static void test_binary(const nnl_elementwise_kernels *k) {
     }
 }
 
+static bool same_floats(const float *a, const float *b) {
+    for (size_t i = 0; i < ODD; i++) {
+        if (a[i] != b[i] && !(isnan(a[i]) && isnan(b[i]))) return false;
+    }
+    return true;
+}
+
+static void test_binary_numbers(const nnl_elementwise_kernels *k) {
+    check_that("a number beside an array does what an array of that number does");
+    static pairs p;
+    pairs_fill(&p); // in each ODD of them, a is one number and b all
+    for (int op = 0; op < NNL_BINARY_COUNT; op++) {
+        for (size_t at = 0; at < PAIRS; at += ODD) {
+            float arrays[ODD], number[ODD];
+            k->binary[op][NNL_IN_FLOAT](ODD, arrays, p.af + at, p.bf + at);
+            k->binary_first[op][NNL_IN_FLOAT](ODD, number, p.af + at, p.bf + at);
+            CHECK_MESSAGE(same_floats(arrays, number), "operation %d, number first: %g", op, p.a[at]);
+            k->binary[op][NNL_IN_FLOAT](ODD, arrays, p.bf + at, p.af + at);
+            k->binary_second[op][NNL_IN_FLOAT](ODD, number, p.bf + at, p.af + at);
+            CHECK_MESSAGE(same_floats(arrays, number), "operation %d, number second: %g", op, p.a[at]);
+        }
+    }
+}
+
 static const int64_t odd_integers[] = {
     0, 1, -1, 2, -2, 3, 7, -7, 10, 63, INT64_MAX, INT64_MIN, INT64_MIN + 1, 1LL << 40};
 
@@ -375,6 +399,7 @@ int main(void) {
         test_far_out(k);
         test_lengths(k);
         test_binary(k);
+        test_binary_numbers(k);
         test_integers(k);
         test_truths(k);
         test_where(k);

@@ -1,6 +1,6 @@
-// test_gradcheck.c: the gradient of every operation that has one, against finite differences in float64. The
-// list comes from the records themselves, so a new operation is checked without being named here; only
-// arguments that cannot be guessed from a record's declaration are.
+// test_gradcheck.c: the gradient of every operation that has one, and the gradient of that, against finite
+// differences in float64. The list comes from the records themselves, so a new operation is checked without
+// being named here; only arguments that cannot be guessed from a record's declaration are.
 #include "engine.h"
 
 #include <math.h>
@@ -19,10 +19,14 @@ typedef struct ranks {
     int first, second;
 } ranks;
 
-static const ranks special_ranks[] = {{"mv", 2, 1},    {"bmm", 3, 3},        {"dot", 1, 1},
-                                      {"outer", 1, 1}, {"index_fill", 2, 0}, {"prelu", 2, 1}};
+static const ranks special_ranks[] = {{"mv", 2, 1},           {"bmm", 3, 3},        {"dot", 1, 1},
+                                      {"outer", 1, 1},        {"index_fill", 2, 0}, {"prelu", 2, 1},
+                                      {"instance_norm", 3, 1}};
+
+static bool is_norm(const nnl_op *op) { return strstr(op->name, "_norm") != NULL; }
 
 static int rank_of(const nnl_op *op, int input) {
+    if (is_norm(op) && input > 0) return 1; // weight and bias
     if (strcmp(op->params[input].name, "bias") == 0) return 1;
     for (size_t i = 0; i < sizeof special_ranks / sizeof *special_ranks; i++) {
         if (strcmp(special_ranks[i].name, op->name) == 0) {
@@ -79,6 +83,7 @@ typedef struct trial {
     nnl_tensor *leaf[NNL_MAX_ARGS];
     nnl_tensor *other[NNL_MAX_ARGS]; // tensors without gradients: positions, masks
     int others;
+    bool second; // the value is that of the gradients, and what is checked their derivative
 } trial;
 
 static bool is_named(const nnl_param *p, const char *name) { return strcmp(p->name, name) == 0; }
@@ -87,7 +92,8 @@ static bool is_named(const nnl_param *p, const char *name) { return strcmp(p->na
 static bool is_constant(const nnl_op *op, const nnl_param *p) {
     bool loss = strstr(op->name, "entropy") != NULL || strcmp(op->name, "nll_loss") == 0;
     bool fixed = is_named(p, "target") && strcmp(op->name, "binary_cross_entropy_with_logits") == 0;
-    return fixed || is_named(p, "pos_weight") || (is_named(p, "weight") && loss);
+    bool running = strncmp(p->name, "running_", 8) == 0;
+    return fixed || running || is_named(p, "pos_weight") || (is_named(p, "weight") && loss);
 }
 
 static bool is_data(const nnl_op *op, const nnl_param *p) {
@@ -119,6 +125,7 @@ static nnl_tensor *argument_tensor(trial *t, const nnl_param *p) {
     nnl_shape shape = cube(2);
     if (is_special(t->op, p)) return constant(t, special_tensor(t->ctx, p));
     if (is_named(p, "weight") && strcmp(t->op->name, "linear") != 0) shape = cube(1);
+    if (is_norm(t->op)) shape = cube(1);
     if (is_constant(t->op, p)) {
         return constant(t, engine_steps(t->ctx, NNL_FLOAT64, shape, 0.5, 0.1));
     }
@@ -144,6 +151,7 @@ static nnl_tensor *operand(trial *t) {
 
 static nnl_shape shape_argument(const trial *t) {
     if (strcmp(t->op->name, "expand") == 0) return cube(2);
+    if (is_norm(t->op)) return cube(1);
     if (strcmp(t->op->name, "unflatten") == 0) return (nnl_shape){.ndim = 2, .size = {SIDE, 1}};
     if (strcmp(t->op->name, "repeat_") == 0) return (nnl_shape){.ndim = 3, .size = {2, 1, 3}};
     if (strcmp(t->op->name, "tile") == 0) return (nnl_shape){.ndim = 1, .size = {2}};
@@ -208,11 +216,19 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
     }
 }
 
+// sum(out^2 * weights): its gradient depends on the result too.
+static nnl_tensor *weighted_square(nnl_context *ctx, nnl_tensor *out) {
+    nnl_tensor *square = nnl_mul(ctx, out, out), *sum = square ? weighted_sum(ctx, square) : NULL;
+    nnl_tensor_release(square);
+    return sum;
+}
+
 // The sum over all the results of an operation that gives a list, each with a weight of its own.
-static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list) {
+static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list, bool second) {
     nnl_tensor *total = NULL;
     for (size_t k = 0; k < list.count; k++) {
-        nnl_tensor *sum = weighted_sum(ctx, list.items[k]), *share = nnl_mul_number(ctx, sum, (double)k + 1);
+        nnl_tensor *sum = second ? weighted_square(ctx, list.items[k]) : weighted_sum(ctx, list.items[k]),
+                   *share = nnl_mul_number(ctx, sum, (double)k + 1);
         nnl_tensor *more = total ? nnl_add(ctx, total, share) : nnl_tensor_retain(share);
         nnl_tensor_release(sum);
         nnl_tensor_release(share);
@@ -222,13 +238,15 @@ static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list) 
     return total;
 }
 
-static nnl_tensor *loss_of(nnl_context *ctx, const nnl_call *call) {
+static nnl_tensor *loss_of(nnl_context *ctx, const nnl_call *call, bool second) {
     bool list = call->op->outputs == NNL_LIST_OUTPUT;
-    return list ? weighted_sum_of_list(ctx, call->results) : weighted_sum(ctx, call->out[0]);
+    if (list) return weighted_sum_of_list(ctx, call->results, second);
+    return second ? weighted_square(ctx, call->out[0]) : weighted_sum(ctx, call->out[0]);
 }
 
-// The operation on the leaves as they are now. Returns new; NULL with the context's error.
-static nnl_tensor *run(trial *t) {
+// A number that depends on the operation on the leaves as they are now. Returns new; NULL with the context's
+// error.
+static nnl_tensor *run_op(trial *t) {
     nnl_call call;
     nnl_tensor *inputs[NNL_MAX_ARGS] = {NULL};
     int used = 0, constants = 0;
@@ -240,12 +258,33 @@ static nnl_tensor *run(trial *t) {
         fill_argument(t, &call, i, inputs, &used, &constants);
     }
     nnl_status status = nnl_call_run(t->ctx, &call);
-    nnl_tensor *loss = status == NNL_OK ? loss_of(t->ctx, &call) : NULL;
+    nnl_tensor *loss = status == NNL_OK ? loss_of(t->ctx, &call, t->second) : NULL;
     nnl_call_release_results(t->ctx, &call);
     for (int k = 0; k < NNL_MAX_OUTPUTS; k++) nnl_tensor_release(call.out[k]);
     for (int k = 0; k < t->leaves; k++) nnl_tensor_release(inputs[k]);
     return loss;
 }
+
+// A number that depends on the gradients of that. Takes loss.
+static nnl_tensor *of_gradients(trial *t, nnl_tensor *loss) {
+    const nnl_backward_options recorded = {true, true};
+    nnl_tensor *grads[NNL_MAX_ARGS] = {NULL}, *total = NULL;
+    if (!loss || !nnl_requires_grad(loss)) return loss;
+    nnl_status status = nnl_grad(t->ctx, 1, &loss, NULL, (size_t)t->leaves, t->leaf, grads, &recorded);
+    for (int k = 0; k < t->leaves; k++) {
+        nnl_tensor *part = grads[k] ? weighted_sum(t->ctx, grads[k]) : NULL;
+        nnl_tensor *sum = part && total ? nnl_add(t->ctx, total, part) : NULL;
+        nnl_tensor_release(grads[k]);
+        if (!part) continue;
+        if (total) nnl_tensor_release(part);
+        nnl_tensor_release(sum ? total : NULL);
+        total = sum ? sum : part;
+    }
+    nnl_tensor_release(loss);
+    return status == NNL_OK ? total : NULL;
+}
+
+static nnl_tensor *run(trial *t) { return t->second ? of_gradients(t, run_op(t)) : run_op(t); }
 
 static double value_of(trial *t) {
     nnl_tensor *loss = run(t);
@@ -265,14 +304,14 @@ static void compare(trial *t, int k) {
         double below = value_of(t);
         x[i] = kept;
         double expected = (above - below) / (2 * STEP), got = grad ? engine_item(grad, i) : 0;
-        CHECK_MESSAGE(fabs(got - expected) <= 1e-6 + 1e-5 * fabs(expected),
-                      "%s, %s, input %d, element %d: %g, expected %g", t->op->name, layout_names[t->how],
-                      k + 1, (int)i + 1, got, expected);
+        CHECK_MESSAGE(fabs(got - expected) <= 1e-6 + 1e-5 * fabs(expected) + (t->second ? 1e-5 : 0),
+                      "%s, %s%s, input %d, element %d: %g, expected %g", t->op->name, layout_names[t->how],
+                      t->second ? ", second derivative" : "", k + 1, (int)i + 1, got, expected);
     }
 }
 
-static void check_op(nnl_context *ctx, const nnl_op *op, layout how) {
-    trial t = {.ctx = ctx, .op = op, .how = how};
+static void check_op(nnl_context *ctx, const nnl_op *op, layout how, bool second) {
+    trial t = {.ctx = ctx, .op = op, .how = how, .second = second};
     const nnl_backward_options options = {false, false};
     for (int i = 0; i < NNL_MAX_ARGS && op->params[i].kind != NNL_ARG_END; i++) {
         nnl_arg_kind kind = op->params[i].kind;
@@ -303,6 +342,9 @@ static bool is_checked(const nnl_op *op, layout how) {
            !refused;
 }
 
+// CTC's gradient is made in its forward pass and has none of its own, as everywhere.
+static bool has_second(const nnl_op *op) { return strcmp(op->name, "ctc_loss") != 0; }
+
 int main(void) {
     nnl_context *ctx = engine_new();
     nnl_op_cursor cursor = {0, 0};
@@ -310,7 +352,9 @@ int main(void) {
     while ((op = nnl_ops_next(&cursor)) != NULL) {
         check_that(op->name);
         for (int how = 0; how < LAYOUTS; how++) {
-            if (is_checked(op, (layout)how)) check_op(ctx, op, (layout)how);
+            if (!is_checked(op, (layout)how)) continue;
+            check_op(ctx, op, (layout)how, false);
+            if (has_second(op)) check_op(ctx, op, (layout)how, true);
         }
         CHECK_MESSAGE(ctx->live_tensors == 0, "%s: %d tensors stay", op->name, (int)ctx->live_tensors);
     }

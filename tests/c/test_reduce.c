@@ -121,6 +121,10 @@ static void test_product(const nnl_kernels *k) {
     double product = 0;
     k->reduce->reduce[NNL_REDUCE_PROD][NNL_IN_DOUBLE](3000, 1, &product, halves, 1);
     CHECK(product == 1);
+    float *singles = (float *)halves, single = 0;
+    for (size_t i = 0; i < 3000; i++) singles[i] = i % 2 ? 0.5f : 2;
+    k->reduce->reduce[NNL_REDUCE_PROD][NNL_IN_FLOAT](3000, 1, &single, singles, 1);
+    CHECK(single == 1);
     free(halves);
     int64_t threes[41], wrapped = 0;
     uint64_t power = 1;
@@ -217,20 +221,24 @@ static void test_nan_places(const nnl_kernels *k) {
     }
 }
 
-static void test_deviation(const nnl_kernels *k) {
-    check_that("squared deviations keep their digits beside a large mean");
-    float x[900], mean = 10000, out[3];
-    for (size_t i = 0; i < 900; i++) x[i] = 10000 + (i % 2 ? 0.5f : -0.5f);
-    k->reduce->sum_deviation[NNL_IN_FLOAT](900, 1, out, x, 1, &mean);
-    CHECK_NEAR(out[0], 225, 1e-6);
-    const float means[3] = {10000, 10000, 9999};
-    k->reduce->sum_deviation[NNL_IN_FLOAT](300, 3, out, x, 3, means);
-    CHECK_NEAR(out[0], 75, 1e-6);
-    CHECK_NEAR(out[1], 75, 1e-6);
-    CHECK_NEAR(out[2], 150 * 0.25 + 150 * 2.25, 1e-6);
-    double y[5] = {1, 2, 3, 4, 5}, center = 3, result;
-    k->reduce->sum_deviation[NNL_IN_DOUBLE](5, 1, &result, y, 1, &center);
-    CHECK(result == 10);
+static void test_moments(const nnl_kernels *k) {
+    check_that("moments keep their digits beside a large mean");
+    float x[2700];
+    nnl_moment out[5];
+    for (size_t i = 0; i < COUNT(x); i++) x[i] = 10000 + (i % 2 ? 0.5f : -0.5f);
+    k->norm->moments[NNL_IN_FLOAT](2700, 1, out, x, 1);
+    CHECK_NEAR(out[0].mean, 10000, 1e-9);
+    CHECK_NEAR(out[0].square, 675, 1e-6);
+    for (size_t i = 2; i < COUNT(x); i += 3) x[i] += (float)i;
+    k->norm->moments[NNL_IN_FLOAT](900, 3, out, x, 3);
+    CHECK_NEAR(out[1].mean, 10000, 1e-9);
+    CHECK_NEAR(out[1].square, 225, 1e-6);
+    CHECK_NEAR(out[2].mean, 10000 + 1350.5, 1e-3);
+    double y[5] = {1, 2, 3, 4, 5};
+    k->norm->moments[NNL_IN_DOUBLE](5, 1, out, y, 1);
+    CHECK(out[0].mean == 3 && out[0].square == 10);
+    k->norm->moments[NNL_IN_DOUBLE](1, 5, out, y, 5);
+    CHECK(out[2].mean == 3 && out[2].square == 0);
 }
 
 int main(void) {
@@ -246,7 +254,7 @@ int main(void) {
         test_nan_columns(k);
         test_places(k);
         test_nan_places(k);
-        test_deviation(k);
+        test_moments(k);
     }
     return check_end();
 }

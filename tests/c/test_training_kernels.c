@@ -46,20 +46,20 @@ static double log_of_sum(nnl_compute type, size_t n) {
 
 static void check_softmax(const nnl_row_kernels *rows, nnl_compute type, size_t n) {
     double log_sum = log_of_sum(type, n), dot = 0, sum = 0;
-    rows->logsumexp[type](n, data(&out, type), data(&x, type));
+    rows->logsumexp[type](1, n, data(&out, type), data(&x, type));
     CHECK_NEAR(at(&out, type, 0), log_sum, tolerance(type));
-    rows->softmax[type](n, data(&y, type), data(&x, type));
-    rows->log_softmax[type](n, data(&z, type), data(&x, type));
+    rows->softmax[type](1, n, data(&y, type), data(&x, type));
+    rows->log_softmax[type](1, n, data(&z, type), data(&x, type));
     for (size_t i = 0; i < n; i++) {
         CHECK_NEAR(at(&y, type, i), exp(at(&x, type, i) - log_sum), tolerance(type));
         CHECK_NEAR(at(&z, type, i), at(&x, type, i) - log_sum, tolerance(type));
         dot += at(&w, type, i) * at(&y, type, i);
         sum += at(&w, type, i);
     }
-    rows->softmax_grad[type](n, data(&out, type), data(&w, type), data(&y, type));
+    rows->softmax_grad[type](1, n, data(&out, type), data(&w, type), data(&y, type));
     for (size_t i = 0; i < n; i++)
         CHECK_NEAR(at(&out, type, i), at(&y, type, i) * (at(&w, type, i) - dot), tolerance(type));
-    rows->log_softmax_grad[type](n, data(&out, type), data(&w, type), data(&z, type));
+    rows->log_softmax_grad[type](1, n, data(&out, type), data(&w, type), data(&z, type));
     for (size_t i = 0; i < n; i++)
         CHECK_NEAR(at(&out, type, i), at(&w, type, i) - at(&y, type, i) * sum, 20 * tolerance(type));
 }
@@ -80,33 +80,33 @@ static void test_softmax_extremes(const nnl_kernels *k) {
     const float large[3] = {1e4f, 1e4f, -1e4f}, none[3] = {-INFINITY, -INFINITY, -INFINITY};
     const float some[3] = {-INFINITY, 0, 0}, top[3] = {INFINITY, 0, 1}, nan[3] = {0, NAN, 1};
     float result[3];
-    k->rows->softmax[NNL_IN_FLOAT](3, result, large);
+    k->rows->softmax[NNL_IN_FLOAT](1, 3, result, large);
     CHECK(result[0] == 0.5f && result[1] == 0.5f && result[2] == 0);
-    k->rows->logsumexp[NNL_IN_FLOAT](3, result, large);
+    k->rows->logsumexp[NNL_IN_FLOAT](1, 3, result, large);
     CHECK_NEAR(result[0], 10000.693147, 1e-6);
-    k->rows->softmax[NNL_IN_FLOAT](3, result, none);
+    k->rows->softmax[NNL_IN_FLOAT](1, 3, result, none);
     CHECK(isnan(result[0]) && isnan(result[2]));
-    k->rows->logsumexp[NNL_IN_FLOAT](3, result, none);
+    k->rows->logsumexp[NNL_IN_FLOAT](1, 3, result, none);
     CHECK(result[0] == -INFINITY);
-    k->rows->softmax[NNL_IN_FLOAT](3, result, some);
+    k->rows->softmax[NNL_IN_FLOAT](1, 3, result, some);
     CHECK(result[0] == 0 && result[1] == 0.5f);
-    k->rows->log_softmax[NNL_IN_FLOAT](3, result, some);
+    k->rows->log_softmax[NNL_IN_FLOAT](1, 3, result, some);
     CHECK(result[0] == -INFINITY && result[1] < -0.69f);
-    k->rows->softmax[NNL_IN_FLOAT](3, result, top);
+    k->rows->softmax[NNL_IN_FLOAT](1, 3, result, top);
     CHECK(isnan(result[0]));
-    k->rows->logsumexp[NNL_IN_FLOAT](3, result, top);
+    k->rows->logsumexp[NNL_IN_FLOAT](1, 3, result, top);
     CHECK(result[0] == INFINITY);
-    k->rows->softmax[NNL_IN_FLOAT](3, result, nan);
+    k->rows->softmax[NNL_IN_FLOAT](1, 3, result, nan);
     CHECK(isnan(result[0]) && isnan(result[1]) && isnan(result[2]));
-    k->rows->logsumexp[NNL_IN_FLOAT](3, result, nan);
+    k->rows->logsumexp[NNL_IN_FLOAT](1, 3, result, nan);
     CHECK(isnan(result[0]));
 }
 
 static void test_in_place(const nnl_kernels *k) {
     check_that("softmax may be written over its input");
     fill(&x, -3, 3, 1);
-    k->rows->softmax[NNL_IN_FLOAT](N, y.f32, x.f32);
-    k->rows->softmax[NNL_IN_FLOAT](N, x.f32, x.f32);
+    k->rows->softmax[NNL_IN_FLOAT](1, N, y.f32, x.f32);
+    k->rows->softmax[NNL_IN_FLOAT](1, N, x.f32, x.f32);
     CHECK(memcmp(x.f32, y.f32, sizeof x.f32) == 0);
 }
 

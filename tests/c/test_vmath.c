@@ -26,6 +26,11 @@ static double silu(double x) { return x == -INFINITY ? -0.0 : x * sigmoid(x); }
 static double gelu_tanh(double x) {
     return fabs(x) > 1e6 ? (x < 0 ? -0.0 : x) : x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x));
 }
+static double softplus_above(double x) { return x > 20 ? x : softplus(x); }
+static double elu(double x) { return x > 0 ? x : 1.5 * expm1(x); }
+static double selu(double x) { return x > 0 ? 1.0507009873554805 * x : 1.7580993408473766 * expm1(x); }
+static double leaky_relu(double x) { return x > 0 ? x : 0.25 * x; }
+static double negated(double x) { return -x; }
 static double mish(double x) { return x == -INFINITY ? -0.0 : x * tanh(softplus(x)); }
 
 typedef struct function_row {
@@ -33,35 +38,26 @@ typedef struct function_row {
     nnl_unary op;
     reference *reference;
     double bound; // in units in the last place
+    double p[2];  // the operation's parameters
 } function_row;
 
+#define ROW(n, f, most, ...)                                                                                 \
+    {                                                                                                        \
+        .name = #n, .op = NNL_UNARY_##n, .reference = f, .bound = most, .p = { __VA_ARGS__ }                 \
+    }
+
 static const function_row rows[] = {
-    {"exp", NNL_UNARY_exp, exp, 1.1},
-    {"expm1", NNL_UNARY_expm1, expm1, 2},
-    {"log", NNL_UNARY_log, log, 1},
-    {"log1p", NNL_UNARY_log1p, log1p, 2},
-    {"log2", NNL_UNARY_log2, log2, 2},
-    {"log10", NNL_UNARY_log10, log10, 2},
-    {"sqrt", NNL_UNARY_sqrt, sqrt, 0.51},
-    {"rsqrt", NNL_UNARY_rsqrt, rsqrt, 2},
-    {"reciprocal", NNL_UNARY_reciprocal, reciprocal, 0.51},
-    {"sin", NNL_UNARY_sin, sin, 2},
-    {"cos", NNL_UNARY_cos, cos, 2},
-    {"tan", NNL_UNARY_tan, tan, 4},
-    {"tanh", NNL_UNARY_tanh, tanh, 2},
-    {"sigmoid", NNL_UNARY_sigmoid, sigmoid, 2},
-    {"log_sigmoid", NNL_UNARY_log_sigmoid, log_sigmoid, 2},
-    {"erf", NNL_UNARY_erf, erf, 2},
-    {"gelu_erf", NNL_UNARY_gelu_erf, gelu, 4},
-    {"gelu_tanh", NNL_UNARY_gelu_tanh, gelu_tanh, 4},
-    {"silu", NNL_UNARY_silu, silu, 4},
-    {"mish", NNL_UNARY_mish, mish, 6},
-    {"square", NNL_UNARY_square, square, 0.51},
-    {"relu", NNL_UNARY_relu, relu, 0},
-    {"floor", NNL_UNARY_floor, floor, 0},
-    {"ceil", NNL_UNARY_ceil, ceil, 0},
-    {"round", NNL_UNARY_round, rint, 0},
-    {"trunc", NNL_UNARY_trunc, trunc, 0},
+    ROW(exp, exp, 1.1, 0, 0),    ROW(expm1, expm1, 2, 0, 0),     ROW(log, log, 1, 0, 0),
+    ROW(log1p, log1p, 2, 0, 0),  ROW(log2, log2, 2, 0, 0),       ROW(log10, log10, 2, 0, 0),
+    ROW(sqrt, sqrt, 0.51, 0, 0), ROW(rsqrt, rsqrt, 2, 0, 0),     ROW(reciprocal, reciprocal, 0.51, 0, 0),
+    ROW(sin, sin, 2, 0, 0),      ROW(cos, cos, 2, 0, 0),         ROW(tan, tan, 1, 0, 0),
+    ROW(tanh, tanh, 2, 0, 0),    ROW(sigmoid, sigmoid, 2, 0, 0), ROW(log_sigmoid, log_sigmoid, 2, 0, 0),
+    ROW(erf, erf, 2, 0, 0),      ROW(gelu_erf, gelu, 4, 0, 0),   ROW(gelu_tanh, gelu_tanh, 4, 0, 0),
+    ROW(silu, silu, 2, 0, 0),    ROW(mish, mish, 2, 0, 0),       ROW(softplus, softplus_above, 2, 1, 20),
+    ROW(elu, elu, 2.5, 1.5, 0),  ROW(selu, selu, 3, 0, 0),       ROW(leaky_relu, leaky_relu, 0.51, 0.25, 0),
+    ROW(abs, fabs, 0, 0, 0),     ROW(neg, negated, 0, 0, 0),     ROW(square, square, 0.51, 0, 0),
+    ROW(relu, relu, 0, 0, 0),    ROW(floor, floor, 0, 0, 0),     ROW(ceil, ceil, 0, 0, 0),
+    ROW(round, rint, 0, 0, 0),   ROW(trunc, trunc, 0, 0, 0),
 };
 
 // The distance between neighbouring floats at `exact`.
@@ -89,7 +85,7 @@ typedef struct worst {
 
 static void measure_chunk(const function_row *row, nnl_unary_fn *kernel, size_t n, const float *x, worst *w) {
     float y[CHUNK];
-    kernel(n, y, x, NULL);
+    kernel(n, y, x, row->p);
     for (size_t i = 0; i < n; i++) {
         double error = error_of(y[i], row->reference((double)x[i]));
         if (error > w->error) *w = (worst){error, x[i], y[i]};

@@ -85,6 +85,38 @@ describe("the graph", function()
     assert.is_true(nn.ones(1):requires_grad_().requires_grad)
   end)
 
+  it("names what made a tensor, and lets one leave in place", function()
+    local x = leaf { 1, 2 }
+    local y = x * 2
+    assert.equal("mul", y.grad_fn)
+    assert.is_nil(x.grad_fn)
+    assert.equal(y, y:detach_())
+    assert.is_true(y.is_leaf and not y.requires_grad and y.grad_fn == nil)
+    local z = (x * 2)[{ { 1, 1 } }]
+    assert.is_true(z.requires_grad)
+    local whole = x * 2
+    local part = whole[{ { 1, 1 } }]
+    assert.matches("a view cannot leave", message_of(part.detach_, part))
+  end)
+
+  it("may be a diamond, and shared by two losses", function()
+    local x = leaf { 2 }
+    local shared = x * x
+    local left, right = shared * 3, shared:exp()
+    local a, b = (left + right):sum(), (left * 2):sum()
+    a:backward { retain_graph = true }
+    b:backward()
+    assert_tensor(x.grad, { 1 }, { 4 * (3 + math.exp(4)) + 24 }, 1e-3)
+  end)
+
+  it("may be a chain of any length", function()
+    local x = leaf { 1 }
+    local y = x
+    for _ = 1, 100000 do y = y + x end
+    y:backward()
+    assert.equal(100001, x.grad:item())
+  end)
+
   it("keeps the gradient of a result when asked to", function()
     local x = leaf { 1, 2 }
     local y = x * 2
@@ -123,6 +155,39 @@ describe("the graph", function()
   end)
 end)
 
+describe("a gradient field", function()
+  support.count_tensors(before_each, after_each)
+
+  it("takes a tensor of the same shape and dtype, or nil", function()
+    local x = leaf { 1, 2 }
+    local function set(value) return function() x.grad = value end end
+    x.grad = nn.tensor { 5, 6 }
+    x:sum():backward()
+    assert_tensor(x.grad, { 2 }, { 6, 7 })
+    assert.matches("expected %(2%) of float32, got %(3%) of float32", message_of(set(nn.ones(3))))
+    assert.matches("got %(2%) of float64", message_of(set(nn.ones(2, { dtype = "float64" }))))
+    assert.matches("its own gradient", message_of(set(x)))
+    assert.is_false(pcall(set(3)))
+    x.grad = nil
+    assert.is_nil(x.grad)
+  end)
+
+  it("belongs to floats alone", function()
+    local t = nn.ones(2, { dtype = "int64" })
+    assert.matches("only floating%-point tensors have gradients", message_of(t.requires_grad_, t))
+    assert.is_false(pcall(nn.ones, 2, { dtype = "int64", requires_grad = true }))
+  end)
+
+  it("follows a tensor that keeps it through a change in place", function()
+    local x = leaf { 1 }
+    local y = x * 2
+    y:retain_grad()
+    y:mul_(3);
+    (y * y):sum():backward()
+    assert_tensor(y.grad, { 1 }, { 12 })
+  end)
+end)
+
 describe("nn.grad", function()
   support.count_tensors(before_each, after_each)
 
@@ -134,11 +199,77 @@ describe("nn.grad", function()
     assert.is_nil(x.grad)
   end)
 
-  it("gives nil for an input that the outputs do not depend on", function()
+  it("gives nil for an input that the outputs do not depend on where that is allowed", function()
     local x, other = leaf { 1 }, leaf { 1 }
-    local dx, none = nn.grad(x * 2, { x, other })
+    local dx, none = nn.grad(x * 2, { x, other }, { allow_unused = true })
     assert_tensor(dx, { 1 }, { 2 })
     assert.is_nil(none)
+  end)
+
+  it("raises where an input is not used, unless that is allowed", function()
+    local x, other = leaf { 1 }, leaf { 1 }
+    assert.matches("do not depend on input 2", message_of(nn.grad, (x * 2):sum(), { x, other }))
+  end)
+
+  it("goes only where its inputs are", function()
+    local visited = 0
+    local counted = nn.Function {
+      forward = function(_, x) return x * 2 end,
+      backward = function(_, dout)
+        visited = visited + 1
+        return dout * 2
+      end,
+    }
+    local x, w = leaf { 1, 2 }, leaf { 3, 4 }
+    local y, z = counted(w), x * 5
+    local loss = (y * z):sum()
+    assert_tensor(nn.grad(loss, x, { retain_graph = true }), { 2 }, { 30, 40 })
+    assert.equal(0, visited)
+    local dy, dz = nn.grad(loss, { y, z }, { retain_graph = true })
+    assert_tensor(dy, { 2 }, { 5, 10 })
+    assert_tensor(dz, { 2 }, { 6, 8 })
+    assert.equal(0, visited)
+    assert_tensor(nn.grad(y, y, { grad_outputs = z:detach(), retain_graph = true }), { 2 }, { 5, 10 })
+    loss:backward()
+    assert.equal(1, visited)
+    assert_tensor(w.grad, { 2 }, { 10, 20 })
+  end)
+
+  it("takes the gradients of its outputs", function()
+    local x = leaf { 1, 2 }
+    local y, z = x * 3, x * x
+    local dx = nn.grad({ y, z }, x, { grad_outputs = { nn.tensor { 1, 10 }, nn.tensor { 1, 1 } } })
+    assert_tensor(dx, { 2 }, { 5, 34 })
+    assert.matches("as many grad_outputs", message_of(nn.grad, { x * 1 }, x, { grad_outputs = {} }))
+  end)
+
+  it("keeps the graph where it is told to", function()
+    local x = leaf { 3 }
+    local y = (x * x):sum()
+    assert_tensor(nn.grad(y, x, { retain_graph = true }), { 1 }, { 6 })
+    assert_tensor(nn.grad(y, x), { 1 }, { 6 })
+    assert.matches("freed", message_of(nn.grad, y, x))
+  end)
+
+  it("gives the numbers of PyTorch for a gradient penalty", function()
+    local function steps(from, step, ...)
+      local shape = { ... }
+      local count = 1
+      for _, size in ipairs(shape) do count = count * size end
+      return (nn.arange(count, { dtype = "float64" }) * step + from):reshape(shape)
+    end
+    local w1, w2 = steps(-0.5, 0.1, 4, 3):requires_grad_(), steps(-0.3, 0.25, 1, 4):requires_grad_()
+    local x = steps(-1, 0.3, 5, 3):requires_grad_()
+    local score = nn.functional.linear(nn.functional.linear(x, w1):tanh(), w2)
+    local slope = nn.grad(score:sum(), x, { create_graph = true })
+    local penalty = ((slope:norm(2, 2) - 1) ^ 2):mean()
+    penalty:backward()
+    assert.is_true(math.abs(penalty:item() - 0.639273208637683) < 1e-12)
+    assert_tensor(w1.grad, { 4, 3 }, {
+      -0.0125169966074, -0.0113381885046, -0.0101593804019, 0.0207472027705, 0.0203216824331, 0.0198961620957,
+      -0.0191417116851, -0.0157022513519, -0.0122627910187, 0.0231041641853, 0.0180395100222, 0.012974855859,
+    }, 1e-10)
+    assert_tensor(w2.grad, { 1, 4 }, { 0.26274389937, 0.206393187532, -0.259659014116, -0.254457944875 }, 1e-10)
   end)
 
   it("goes back through its own walk for derivatives of derivatives", function()
@@ -150,101 +281,6 @@ describe("nn.grad", function()
   end)
 end)
 
-describe("a hook", function()
-  support.count_tensors(before_each, after_each)
-
-  it("sees the gradient and may give another", function()
-    local x, seen = leaf { 1, 2 }, nil
-    local y = x * 2
-    y:register_hook(function(grad) seen = grad:tolist() end)
-    y:register_hook(function(grad) return grad * 10 end)
-    y:sum():backward()
-    assert.same({ 1, 1 }, seen)
-    assert_tensor(x.grad, { 2 }, { 20, 20 })
-  end)
-
-  it("may raise any value, which backward raises in turn", function()
-    local thrown = { code = 7 }
-    local x = leaf { 1 }
-    x:register_hook(function() error(thrown) end)
-    local y = x:sum()
-    local ok, message = pcall(y.backward, y)
-    assert.is_false(ok)
-    assert.equal(thrown, message)
-    assert.is_nil(x.grad)
-    local other = leaf { 1 }
-    other:sum():backward()
-    assert_tensor(other.grad, { 1 }, { 1 })
-  end)
-
-  it("may itself compute and go backward", function()
-    local x, inner = leaf { 1 }, leaf { 2 }
-    x:register_hook(function(grad)
-      nn.enable_grad(function() (inner * 3):sum():backward() end)
-      return grad + inner.grad
-    end)
-    x:sum():backward()
-    assert_tensor(x.grad, { 1 }, { 4 })
-  end)
-end)
-
-describe("nn.Function", function()
-  support.count_tensors(before_each, after_each)
-
-  it("is an operation with a gradient of the script's own", function()
-    local scaled_square = nn.Function {
-      forward = function(self, x, k)
-        self.x, self.k = x, k
-        return x * x * k
-      end,
-      backward = function(self, dout) return dout * self.x * (2 * self.k) end,
-    }
-    local x = leaf({ 1, 2 }, "float64")
-    scaled_square(x, 3):sum():backward()
-    assert_tensor(x.grad, { 2 }, { 6, 12 })
-    assert.is_true(nn.gradcheck(function(a) return scaled_square(a, 5) end, x))
-  end)
-
-  it("may keep its own results for backward", function()
-    local exponential = nn.Function {
-      forward = function(self, x)
-        self.y = x:exp()
-        return self.y
-      end,
-      backward = function(self, dout) return dout * self.y end,
-    }
-    assert.is_true(nn.gradcheck(exponential, leaf({ 0.5, -1 }, "float64")))
-    exponential(leaf { 1 })
-  end)
-
-  it("may have several inputs and results, of which some go unused", function()
-    local both = nn.Function {
-      forward = function(_, a, b) return a + b, a - b end,
-      backward = function(_, dsum, ddifference) return dsum + ddifference, dsum - ddifference end,
-    }
-    local a, b = leaf({ 1, 2 }, "float64"), leaf({ 3, 4 }, "float64")
-    assert.is_true(nn.gradcheck(both, { a, b }))
-    local _, difference = both(a, b)
-    difference:sum():backward()
-    assert_tensor(b.grad, { 2 }, { -1, -1 })
-  end)
-
-  it("raises at backward what its own backward raises", function()
-    local broken = nn.Function {
-      forward = function(_, x) return x * 2 end,
-      backward = function() error("no way back", 0) end,
-    }
-    local y = broken(leaf { 1 }):sum()
-    assert.equal("no way back", message_of(y.backward, y))
-  end)
-
-  it("is told which gradient it did not give", function()
-    local forgetful = nn.Function { forward = function(_, x) return x * 2 end, backward = function() end }
-    local y = forgetful(leaf { 1 }):sum()
-    assert.matches("no gradient for input 1", message_of(y.backward, y))
-  end)
-end)
-
 describe("nn.gradcheck", function()
   support.count_tensors(before_each, after_each)
 
@@ -253,6 +289,64 @@ describe("nn.gradcheck", function()
     a:requires_grad_()
     b:requires_grad_()
     assert.is_true(nn.gradcheck(function(x, y) return x:matmul(y):tanh(), x:exp() end, { a, b }))
+  end)
+
+  it("checks the gradients of gradients, and takes eps, atol and rtol", function()
+    local x, y = nn.rand(2, 3, { dtype = "float64" }), nn.rand(3, { dtype = "float64" })
+    x:requires_grad_()
+    y:requires_grad_()
+    local function fn(a, b) return (a * b):softmax(2):log() end
+    assert.is_true(nn.gradgradcheck(fn, { x, y }))
+    assert.is_true(nn.gradcheck(fn, { x, y }, { eps = 1e-5, atol = 1e-6, rtol = 1e-4 }))
+    assert.is_false((nn.gradcheck(fn, { x, y }, { eps = 0.1, atol = 1e-9, rtol = 0 })))
+    assert.is_true(nn.gradgradcheck(function(a) return a * 3 end, x))
+    assert.matches("unknown option 'tol'", message_of(nn.gradcheck, fn, { x, y }, { tol = 1 }))
+    assert.matches("input 1 is float32", message_of(nn.gradcheck, fn, { leaf { 1 } }))
+  end)
+
+  it("holds for gradients of gradients through indexing, norms, losses and layers", function()
+    local function values(...)
+      return (nn.rand({ ... }, { dtype = "float64" }) * 0.8 + 0.1):requires_grad_()
+    end
+    local x, y, labels = values(3, 4), values(3, 4), nn.tensor({ 1, 3, 2 }, { dtype = "int64" })
+    local dense = nn.Dense(4, 5, { activation = "gelu" }):to("float64")
+    local functions = {
+      function(a, b) return a[a:gt(0.4)] ^ 2, b[labels] ^ 3, a:norm(2, 1) * b:norm(1.5), a:var(1) * b:std() end,
+      function(a, b)
+        local c = a * a
+        c[labels] = b ^ 3
+        c[{ {}, { 2, 3 } }]:mul_(a[{ {}, { 1, 2 } }])
+        return c * c
+      end,
+      function(a, b) return nn.functional.mse_loss(a, b), nn.functional.binary_cross_entropy(a, b) end,
+      function(a, b)
+        return nn.functional.cross_entropy(a * b, labels, { label_smoothing = 0.1 }), dense(a):matmul(dense(b):t())
+      end,
+    }
+    for _, fn in ipairs(functions) do assert.is_true(nn.gradgradcheck(fn, { x, y }, { atol = 1e-4 })) end
+  end)
+
+  it("names what has no further derivative", function()
+    local x = leaf({ 0, 2, 3 }, "float64")
+    local g = nn.grad(x:prod(), x, { create_graph = true })
+    assert_tensor(g, { 3 }, { 6, 0, 0 })
+    g = (g * g):sum()
+    assert.matches("the gradient of prod where a factor is 0 is not differentiable", message_of(g.backward, g))
+    local second = nn.grad(nn.grad(x:exp():sum(), x, { create_graph = true }):sum(), x, { create_graph = true }):sum()
+    assert.matches("the second derivative of exp is not differentiable", message_of(second.backward, second))
+  end)
+
+  it("finds a second derivative that is missing", function()
+    local constant = nn.Function {
+      forward = function(self, x)
+        self.x = x:detach()
+        return x * x
+      end,
+      backward = function(self, dout) return dout * self.x * 2 end,
+    }
+    local x = leaf({ 1, 2 }, "float64")
+    assert.is_true(nn.gradcheck(constant, x))
+    assert.is_false((nn.gradgradcheck(constant, x)))
   end)
 
   it("says where a gradient is wrong", function()

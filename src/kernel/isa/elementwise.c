@@ -78,6 +78,16 @@ NNL_INLINE void each_binary_f32(size_t n, float *out, const float *a, const floa
     for (size_t i = 0; i < n; i++) out[i] = f(a[i], b[i]);
 }
 
+NNL_INLINE void each_first_f32(size_t n, float *out, float a, const float *b, binary_f32 *f) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) out[i] = f(a, b[i]);
+}
+
+NNL_INLINE void each_second_f32(size_t n, float *out, const float *a, float b, binary_f32 *f) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) out[i] = f(a[i], b);
+}
+
 NNL_INLINE void each_compare_f32(size_t n, uint8_t *out, const float *a, const float *b, compare_f32 *f) {
     NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) out[i] = f(a[i], b[i]);
@@ -117,6 +127,16 @@ NNL_INLINE void each_binary_f64(size_t n, double *out, const double *a, const do
     for (size_t i = 0; i < n; i++) out[i] = f(a[i], b[i]);
 }
 
+NNL_INLINE void each_first_f64(size_t n, double *out, double a, const double *b, binary_f64 *f) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) out[i] = f(a, b[i]);
+}
+
+NNL_INLINE void each_second_f64(size_t n, double *out, const double *a, double b, binary_f64 *f) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) out[i] = f(a[i], b);
+}
+
 NNL_INLINE void each_compare_f64(size_t n, uint8_t *out, const double *a, const double *b, compare_f64 *f) {
     NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) out[i] = f(a[i], b[i]);
@@ -141,6 +161,16 @@ NNL_INLINE void each_unary_i64(size_t n, int64_t *out, const int64_t *x, unary_i
 NNL_INLINE void each_binary_i64(size_t n, int64_t *out, const int64_t *a, const int64_t *b, binary_i64 *f) {
     NNL_INDEPENDENT
     for (size_t i = 0; i < n; i++) out[i] = f(a[i], b[i]);
+}
+
+NNL_INLINE void each_first_i64(size_t n, int64_t *out, int64_t a, const int64_t *b, binary_i64 *f) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) out[i] = f(a, b[i]);
+}
+
+NNL_INLINE void each_second_i64(size_t n, int64_t *out, const int64_t *a, int64_t b, binary_i64 *f) {
+    NNL_INDEPENDENT
+    for (size_t i = 0; i < n; i++) out[i] = f(a[i], b);
 }
 
 NNL_INLINE void each_compare_i64(size_t n, uint8_t *out, const int64_t *a, const int64_t *b, compare_i64 *f) {
@@ -173,11 +203,18 @@ NNL_INLINE void each_test_i64(size_t n, uint8_t *out, const int64_t *x, test_i64
     static void name##_unary_i64(size_t n, void *out, const void *x, const double *p) {                      \
         each_unary_i64(n, out, x, name##_i64);                                                               \
     }
-#define BINARY_OF(name, type)                                                                                \
+#define BINARY_OF(name, type, ctype)                                                                         \
     static void name##_binary_##type(size_t n, void *out, const void *a, const void *b) {                    \
         each_binary_##type(n, out, a, b, name##_##type);                                                     \
+    }                                                                                                        \
+    static void name##_first_##type(size_t n, void *out, const void *a, const void *b) {                     \
+        each_first_##type(n, out, *(const ctype *)a, b, name##_##type);                                      \
+    }                                                                                                        \
+    static void name##_second_##type(size_t n, void *out, const void *a, const void *b) {                    \
+        each_second_##type(n, out, a, *(const ctype *)b, name##_##type);                                     \
     }
-#define BINARY(name, ...) BINARY_OF(name, f32) BINARY_OF(name, f64) BINARY_OF(name, i64)
+#define BINARY(name, ...)                                                                                    \
+    BINARY_OF(name, f32, float) BINARY_OF(name, f64, double) BINARY_OF(name, i64, int64_t)
 #define COMPARE_OF(name, type)                                                                               \
     static void name##_compare_##type(size_t n, uint8_t *out, const void *a, const void *b) {                \
         each_compare_##type(n, out, a, b, name##_##type);                                                    \
@@ -263,6 +300,18 @@ const nnl_elementwise_kernels NNL_ISA_NAME(nnl_elementwise) = {
     .binary =
         {
 #define BINARY(name, ...) [NNL_BINARY_##name] = {name##_binary_f32, name##_binary_f64, name##_binary_i64},
+#include "kernel/ops.def"
+#undef BINARY
+        },
+    .binary_first =
+        {
+#define BINARY(name, ...) [NNL_BINARY_##name] = {name##_first_f32, name##_first_f64, name##_first_i64},
+#include "kernel/ops.def"
+#undef BINARY
+        },
+    .binary_second =
+        {
+#define BINARY(name, ...) [NNL_BINARY_##name] = {name##_second_f32, name##_second_f64, name##_second_i64},
 #include "kernel/ops.def"
 #undef BINARY
         },

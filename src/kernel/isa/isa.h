@@ -22,6 +22,8 @@
     extern const nnl_elementwise_kernels nnl_elementwise_##isa;                                              \
     extern const nnl_reduce_kernels nnl_reduce_##isa;                                                        \
     extern const nnl_row_kernels nnl_rows_##isa;                                                             \
+    extern const nnl_column_kernels nnl_columns_##isa;                                                       \
+    extern const nnl_norm_kernels nnl_norm_##isa;                                                            \
     extern const nnl_loss_kernels nnl_loss_##isa;                                                            \
     extern const nnl_random_kernels nnl_random_##isa;                                                        \
     extern const nnl_optim_kernels nnl_optim_##isa;                                                          \

@@ -7,10 +7,12 @@
 #include "kernel/isa/isa.h"
 #include "kernel/vmath.h"
 
+#include <string.h>
+
 #define LANES 32
 
 // Longer stretches are cut into leaves of this many, whose results are combined pairwise.
-#define LEAF 1024
+#define LEAF 4096
 
 typedef float map_f32(float x, float shift);
 typedef float fold_f32(float a, float b);
@@ -37,6 +39,25 @@ NNL_INLINE float fold_leaf_f32(size_t n, const float *x, float shift, map_f32 *m
 
 NNL_INLINE float sum_leaf_f32(size_t n, const float *x) {
     return fold_leaf_f32(n, x, 0, same_f32, add_f32, 0);
+}
+
+// A vector of the widest instruction set, which others take in pieces: for sums that stay in registers.
+#define VECTOR 16
+typedef float vector_f32 __attribute__((vector_size(VECTOR * sizeof(float))));
+typedef float vector_half_f32 __attribute__((vector_size(VECTOR / 2 * sizeof(float))));
+
+NNL_INLINE vector_f32 vector_load(const float *x) {
+    vector_f32 v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+NNL_INLINE float vector_sum(vector_f32 v) {
+    vector_half_f32 low, high;
+    memcpy(&low, &v, sizeof low);
+    memcpy(&high, (const char *)&v + sizeof low, sizeof high);
+    low += high;
+    return ((low[0] + low[4]) + (low[2] + low[6])) + ((low[1] + low[5]) + (low[3] + low[7]));
 }
 
 typedef double map_f64(double x, double shift);

@@ -6,16 +6,19 @@
 #define TILE 256
 #define ROWS 64
 
+// Of products, fewer go straight: large and small factors should meet before they overflow.
+#define PRODUCT_LEAF 128
+
 #define STRIDED(x, size, elements) ((const unsigned char *)(x) + (size) * (elements))
 
-// shift: the mean that sum_deviation subtracts, else NULL.
-typedef void leaf_fn(size_t n, size_t width, void *out, const void *x, size_t stride, const void *shift);
+typedef void leaf_fn(size_t n, size_t width, void *out, const void *x, size_t stride);
 // out[j] = fold(out[j], rest[j])
 typedef void join_fn(size_t width, void *out, const void *rest);
 
 typedef struct reduction {
     leaf_fn *row, *columns;
     join_fn *join;
+    size_t leaf; // elements of a row that are folded straight
     size_t size; // of an element
 } reduction;
 
@@ -27,30 +30,27 @@ typedef union tile {
 
 // Both halves are whole leaves but for the last, and as equal as that allows.
 static void reduce_tree(const reduction *r, leaf_fn *leaf, size_t leaf_rows, size_t n, size_t width,
-                        void *out, const void *x, size_t stride, const void *shift) {
+                        void *out, const void *x, size_t stride) {
     if (n <= leaf_rows) {
-        leaf(n, width, out, x, stride, shift);
+        leaf(n, width, out, x, stride);
         return;
     }
     tile rest;
     size_t half = (n / leaf_rows + 1) / 2 * leaf_rows;
-    reduce_tree(r, leaf, leaf_rows, half, width, out, x, stride, shift);
-    reduce_tree(r, leaf, leaf_rows, n - half, width, &rest, STRIDED(x, r->size, half * stride), stride,
-                shift);
+    reduce_tree(r, leaf, leaf_rows, half, width, out, x, stride);
+    reduce_tree(r, leaf, leaf_rows, n - half, width, &rest, STRIDED(x, r->size, half * stride), stride);
     r->join(width, out, &rest);
 }
 
-static void reduce(const reduction *r, size_t n, size_t inner, void *out, const void *x, size_t stride,
-                   const void *shift) {
+static void reduce(const reduction *r, size_t n, size_t inner, void *out, const void *x, size_t stride) {
     if (inner == 1 && stride == 1) {
-        reduce_tree(r, r->row, LEAF, n, 1, out, x, 1, shift);
+        reduce_tree(r, r->row, r->leaf, n, 1, out, x, 1);
         return;
     }
     for (size_t j = 0; j < inner; j += TILE) {
         size_t width = inner - j < TILE ? inner - j : TILE, offset = j * r->size;
-        const unsigned char *tile_shift = shift ? (const unsigned char *)shift + offset : NULL;
         reduce_tree(r, r->columns, ROWS, n, width, (unsigned char *)out + offset, STRIDED(x, r->size, j),
-                    stride, tile_shift);
+                    stride);
     }
 }
 
@@ -61,13 +61,11 @@ typedef int64_t fold_i64(int64_t a, int64_t b);
 NNL_INLINE float abs_f32(float x, float shift) { return (void)shift, v_abs(x); }
 NNL_INLINE float square_f32(float x, float shift) { return (void)shift, (x * x); }
 NNL_INLINE float nonzero_f32(float x, float shift) { return (void)shift, x != 0 ? 1.0f : 0.0f; }
-NNL_INLINE float deviation_f32(float x, float shift) { return (x - shift) * (x - shift); }
 NNL_INLINE float mul_f32(float a, float b) { return a * b; }
 
 NNL_INLINE double abs_f64(double x, double shift) { return (void)shift, v_abs(x); }
 NNL_INLINE double square_f64(double x, double shift) { return (void)shift, (x * x); }
 NNL_INLINE double nonzero_f64(double x, double shift) { return (void)shift, x != 0 ? 1.0 : 0.0; }
-NNL_INLINE double deviation_f64(double x, double shift) { return (x - shift) * (x - shift); }
 NNL_INLINE double mul_f64(double a, double b) { return a * b; }
 
 NNL_INLINE int64_t same_i64(int64_t x, int64_t shift) { return (void)shift, x; }
@@ -96,15 +94,13 @@ NNL_INLINE float fold8_f32(const float *x, size_t stride, float shift, map_f32 *
 }
 
 NNL_INLINE void columns_f32(size_t n, size_t width, float *restrict out, const float *restrict x,
-                            size_t stride, const float *restrict shift, map_f32 *map, fold_f32 *fold,
-                            float neutral, bool shifted) {
+                            size_t stride, map_f32 *map, fold_f32 *fold, float neutral) {
     for (size_t j = 0; j < width; j++) out[j] = neutral;
     size_t i = 0;
     for (; i + 8 <= n; i += 8, x += 8 * stride)
-        for (size_t j = 0; j < width; j++)
-            out[j] = fold(out[j], fold8_f32(x + j, stride, shifted ? shift[j] : 0, map, fold));
+        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], fold8_f32(x + j, stride, 0, map, fold));
     for (; i < n; i++, x += stride)
-        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], map(x[j], shifted ? shift[j] : 0));
+        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], map(x[j], 0));
 }
 
 NNL_INLINE void join_f32(size_t width, float *restrict out, const float *restrict rest, fold_f32 *fold) {
@@ -120,15 +116,13 @@ NNL_INLINE double fold8_f64(const double *x, size_t stride, double shift, map_f6
 }
 
 NNL_INLINE void columns_f64(size_t n, size_t width, double *restrict out, const double *restrict x,
-                            size_t stride, const double *restrict shift, map_f64 *map, fold_f64 *fold,
-                            double neutral, bool shifted) {
+                            size_t stride, map_f64 *map, fold_f64 *fold, double neutral) {
     for (size_t j = 0; j < width; j++) out[j] = neutral;
     size_t i = 0;
     for (; i + 8 <= n; i += 8, x += 8 * stride)
-        for (size_t j = 0; j < width; j++)
-            out[j] = fold(out[j], fold8_f64(x + j, stride, shifted ? shift[j] : 0, map, fold));
+        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], fold8_f64(x + j, stride, 0, map, fold));
     for (; i < n; i++, x += stride)
-        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], map(x[j], shifted ? shift[j] : 0));
+        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], map(x[j], 0));
 }
 
 NNL_INLINE void join_f64(size_t width, double *restrict out, const double *restrict rest, fold_f64 *fold) {
@@ -137,55 +131,50 @@ NNL_INLINE void join_f64(size_t width, double *restrict out, const double *restr
 
 // Integers are exact in any order.
 NNL_INLINE void columns_i64(size_t n, size_t width, int64_t *restrict out, const int64_t *restrict x,
-                            size_t stride, const int64_t *restrict shift, map_i64 *map, fold_i64 *fold,
-                            int64_t neutral, bool shifted) {
+                            size_t stride, map_i64 *map, fold_i64 *fold, int64_t neutral) {
     for (size_t j = 0; j < width; j++) out[j] = neutral;
     for (size_t i = 0; i < n; i++, x += stride)
-        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], map(x[j], shifted ? shift[j] : 0));
+        for (size_t j = 0; j < width; j++) out[j] = fold(out[j], map(x[j], 0));
 }
 
 NNL_INLINE void join_i64(size_t width, int64_t *restrict out, const int64_t *restrict rest, fold_i64 *fold) {
     for (size_t j = 0; j < width; j++) out[j] = fold(out[j], rest[j]);
 }
 
-// The list: REDUCTION(name, type, C type, map, fold, neutral element, whether shifted).
+// The list: REDUCTION(name, type, C type, map, fold, neutral element, leaf).
 #define REDUCTIONS_OF_FLOAT(type, ctype)                                                                     \
-    REDUCTION(sum, type, ctype, same_##type, add_##type, 0, false)                                           \
-    REDUCTION(sum_abs, type, ctype, abs_##type, add_##type, 0, false)                                        \
-    REDUCTION(sum_square, type, ctype, square_##type, add_##type, 0, false)                                  \
-    REDUCTION(sum_deviation, type, ctype, deviation_##type, add_##type, 0, true)                             \
-    REDUCTION(prod, type, ctype, same_##type, mul_##type, 1, false)                                          \
-    REDUCTION(max, type, ctype, same_##type, type##_max, -INFINITY, false)                                   \
-    REDUCTION(min, type, ctype, same_##type, type##_min, INFINITY, false)                                    \
-    REDUCTION(max_abs, type, ctype, abs_##type, type##_max, 0, false)                                        \
-    REDUCTION(count_nonzero, type, ctype, nonzero_##type, add_##type, 0, false)
+    REDUCTION(sum, type, ctype, same_##type, add_##type, 0, LEAF)                                            \
+    REDUCTION(sum_abs, type, ctype, abs_##type, add_##type, 0, LEAF)                                         \
+    REDUCTION(sum_square, type, ctype, square_##type, add_##type, 0, LEAF)                                   \
+    REDUCTION(prod, type, ctype, same_##type, mul_##type, 1, PRODUCT_LEAF)                                   \
+    REDUCTION(max, type, ctype, same_##type, type##_max, -INFINITY, LEAF)                                    \
+    REDUCTION(min, type, ctype, same_##type, type##_min, INFINITY, LEAF)                                     \
+    REDUCTION(max_abs, type, ctype, abs_##type, type##_max, 0, LEAF)                                         \
+    REDUCTION(count_nonzero, type, ctype, nonzero_##type, add_##type, 0, LEAF)
 
 #define REDUCTIONS_OF_INT                                                                                    \
-    REDUCTION(sum, i64, int64_t, same_i64, add_i64, 0, false)                                                \
-    REDUCTION(sum_abs, i64, int64_t, abs_i64, add_i64, 0, false)                                             \
-    REDUCTION(sum_square, i64, int64_t, square_i64, add_i64, 0, false)                                       \
-    REDUCTION(prod, i64, int64_t, same_i64, mul_i64, 1, false)                                               \
-    REDUCTION(max, i64, int64_t, same_i64, i64_max, INT64_MIN, false)                                        \
-    REDUCTION(min, i64, int64_t, same_i64, i64_min, INT64_MAX, false)                                        \
-    REDUCTION(max_abs, i64, int64_t, abs_i64, i64_max, 0, false)                                             \
-    REDUCTION(count_nonzero, i64, int64_t, nonzero_i64, add_i64, 0, false)
+    REDUCTION(sum, i64, int64_t, same_i64, add_i64, 0, LEAF)                                                 \
+    REDUCTION(sum_abs, i64, int64_t, abs_i64, add_i64, 0, LEAF)                                              \
+    REDUCTION(sum_square, i64, int64_t, square_i64, add_i64, 0, LEAF)                                        \
+    REDUCTION(prod, i64, int64_t, same_i64, mul_i64, 1, PRODUCT_LEAF)                                        \
+    REDUCTION(max, i64, int64_t, same_i64, i64_max, INT64_MIN, LEAF)                                         \
+    REDUCTION(min, i64, int64_t, same_i64, i64_min, INT64_MAX, LEAF)                                         \
+    REDUCTION(max_abs, i64, int64_t, abs_i64, i64_max, 0, LEAF)                                              \
+    REDUCTION(count_nonzero, i64, int64_t, nonzero_i64, add_i64, 0, LEAF)
 
-#define REDUCTION(name, type, ctype, map, fold, neutral, shifted)                                            \
-    static void name##_row_##type(size_t n, size_t width, void *out, const void *x, size_t stride,           \
-                                  const void *shift) {                                                       \
-        (void)width, (void)stride, (void)shift;                                                              \
-        ctype mean = shifted ? *(const ctype *)shift : 0;                                                    \
-        *(ctype *)out = fold_leaf_##type(n, x, mean, map, fold, neutral);                                    \
+#define REDUCTION(name, type, ctype, map, fold, neutral, leaf)                                               \
+    static void name##_row_##type(size_t n, size_t width, void *out, const void *x, size_t stride) {         \
+        (void)width, (void)stride;                                                                           \
+        *(ctype *)out = fold_leaf_##type(n, x, 0, map, fold, neutral);                                       \
     }                                                                                                        \
-    static void name##_columns_##type(size_t n, size_t width, void *out, const void *x, size_t stride,       \
-                                      const void *shift) {                                                   \
-        columns_##type(n, width, out, x, stride, shift, map, fold, neutral, shifted);                        \
+    static void name##_columns_##type(size_t n, size_t width, void *out, const void *x, size_t stride) {     \
+        columns_##type(n, width, out, x, stride, map, fold, neutral);                                        \
     }                                                                                                        \
     static void name##_join_##type(size_t width, void *out, const void *rest) {                              \
         join_##type(width, out, rest, fold);                                                                 \
     }                                                                                                        \
     static const reduction name##_reduction_##type = {name##_row_##type, name##_columns_##type,              \
-                                                      name##_join_##type, sizeof(ctype)};
+                                                      name##_join_##type, leaf, sizeof(ctype)};
 REDUCTIONS_OF_FLOAT(f32, float)
 REDUCTIONS_OF_FLOAT(f64, double)
 REDUCTIONS_OF_INT
@@ -193,7 +182,7 @@ REDUCTIONS_OF_INT
 
 #define REDUCE_OF(name, type)                                                                                \
     static void name##_##type(size_t n, size_t inner, void *out, const void *x, size_t stride) {             \
-        reduce(&name##_reduction_##type, n, inner, out, x, stride, NULL);                                    \
+        reduce(&name##_reduction_##type, n, inner, out, x, stride);                                          \
     }
 #define REDUCE(name) REDUCE_OF(name, f32) REDUCE_OF(name, f64) REDUCE_OF(name, i64)
 REDUCE(sum)
@@ -204,16 +193,6 @@ REDUCE(max)
 REDUCE(min)
 REDUCE(max_abs)
 REDUCE(count_nonzero)
-
-static void deviation_sum_f32(size_t n, size_t inner, void *out, const void *x, size_t stride,
-                              const void *mean) {
-    reduce(&sum_deviation_reduction_f32, n, inner, out, x, stride, mean);
-}
-
-static void deviation_sum_f64(size_t n, size_t inner, void *out, const void *x, size_t stride,
-                              const void *mean) {
-    reduce(&sum_deviation_reduction_f64, n, inner, out, x, stride, mean);
-}
 
 // Places of extremes: along a row, the extreme first and then where it stands; down columns, both together.
 typedef bool beats_f32(float x, float best);
@@ -360,5 +339,4 @@ const nnl_reduce_kernels NNL_ISA_NAME(nnl_reduce) = {
         },
     .arg_max = ROW_OF_TABLE(arg_max),
     .arg_min = ROW_OF_TABLE(arg_min),
-    .sum_deviation = {deviation_sum_f32, deviation_sum_f64, NULL},
 };

@@ -4,8 +4,13 @@
 
 #include <math.h>
 
-NNL_INLINE float larger_f32(float a, float b) { return v_max(a, b); }
-NNL_INLINE double larger_f64(double a, double b) { return v_max(a, b); }
+// Rows of at most SHORT elements are taken BATCH at a time.
+#define SHORT 128
+#define BATCH 8
+
+// NaN need not win here: it makes the sum of exponentials NaN, and with it all results.
+NNL_INLINE float larger_f32(float a, float b) { return a > b ? a : b; }
+NNL_INLINE double larger_f64(double a, double b) { return a > b ? a : b; }
 
 static float row_max_f32(size_t n, const float *x) {
     return fold_leaf_f32(n, x, 0, same_f32, larger_f32, -INFINITY);
@@ -19,13 +24,13 @@ NNL_INLINE float exp_shifted_f32(float x, float shift) { return v_exp(x - shift)
 NNL_INLINE double exp_shifted_f64(double x, double shift) { return v_exp(x - shift); }
 
 // Sums of stretches of LEAF elements, added one after the other in double: a row has few of them.
-static float exp_sum_f32(size_t n, const float *x, float shift) {
+static double exp_sum_f32(size_t n, const float *x, float shift) {
     double sum = 0;
     for (size_t at = 0; at < n; at += LEAF) {
         size_t count = n - at < LEAF ? n - at : LEAF;
         sum += (double)fold_leaf_f32(count, x + at, shift, exp_shifted_f32, add_f32, 0);
     }
-    return (float)sum;
+    return sum;
 }
 
 static double exp_sum_f64(size_t n, const double *x, double shift) {
@@ -50,9 +55,70 @@ static double sum_f64(size_t n, const double *x) {
     return sum;
 }
 
-static void softmax_f32(size_t n, void *out, const void *in) {
-    float *y = out;
-    const float *x = in;
+// Short rows go several at a time, each step for all of them before the next, because a step waits for the
+// one before. They are filled up to whole vectors: no lanes to set up and no elements left over.
+typedef struct batch {
+    size_t rows, n, padded;
+    float value[BATCH * SHORT];
+    float shift[BATCH], sum[BATCH]; // the largest; of the exponentials
+} batch;
+
+static void batch_load(batch *b, size_t rows, size_t n, const float *x) {
+    b->rows = rows;
+    b->n = n;
+    b->padded = (n + VECTOR - 1) / VECTOR * VECTOR;
+    for (size_t r = 0; r < rows; r++) {
+        float *value = b->value + r * b->padded, top = -INFINITY;
+        for (size_t i = b->padded - VECTOR; i < b->padded; i++) value[i] = -INFINITY;
+        for (size_t i = 0; i < n; i++) value[i] = x[r * n + i];
+#pragma omp simd reduction(max : top)
+        for (size_t i = 0; i < b->padded; i++) top = larger_f32(value[i], top);
+        b->shift[r] = top;
+    }
+}
+
+// The values become their exponentials.
+static void batch_exp(batch *b) {
+    for (size_t r = 0; r < b->rows; r++) {
+        float *value = b->value + r * b->padded, shift = b->shift[r];
+        NNL_INDEPENDENT for (size_t i = 0; i < b->padded; i++) value[i] = v_exp(value[i] - shift);
+    }
+    for (size_t r = 0; r < b->rows; r++) {
+        vector_f32 sum = {0};
+        for (size_t i = 0; i < b->padded; i += VECTOR) sum += vector_load(b->value + r * b->padded + i);
+        b->sum[r] = vector_sum(sum);
+    }
+}
+
+// The logarithms of the sums, in the sums' place.
+static void batch_log(batch *b) {
+    for (size_t r = b->rows; r < BATCH; r++) b->sum[r] = 1;
+    NNL_INDEPENDENT for (size_t r = 0; r < BATCH; r++) b->sum[r] = v_log(b->sum[r]);
+}
+
+static void softmax_batch(size_t rows, size_t n, float *y, const float *x) {
+    batch b;
+    batch_load(&b, rows, n, x);
+    batch_exp(&b);
+    for (size_t r = 0; r < rows; r++) {
+        const float *value = b.value + r * b.padded;
+        float scale = 1 / b.sum[r];
+        NNL_INDEPENDENT for (size_t i = 0; i < n; i++) y[r * n + i] = value[i] * scale;
+    }
+}
+
+static void log_softmax_batch(size_t rows, size_t n, float *y, const float *x) {
+    batch b;
+    batch_load(&b, rows, n, x);
+    batch_exp(&b);
+    batch_log(&b);
+    for (size_t r = 0; r < rows; r++) {
+        float shift = b.shift[r], log_sum = b.sum[r];
+        NNL_INDEPENDENT for (size_t i = r * n; i < (r + 1) * n; i++) y[i] = x[i] - shift - log_sum;
+    }
+}
+
+static void softmax_row_f32(size_t n, float *y, const float *x) {
     float shift = row_max_f32(n, x);
     double sum = 0;
     for (size_t at = 0; at < n; at += LEAF) { // exponentials are summed while they are in the cache
@@ -64,54 +130,108 @@ static void softmax_f32(size_t n, void *out, const void *in) {
     for (size_t i = 0; i < n; i++) y[i] *= scale;
 }
 
-static void softmax_f64(size_t n, void *out, const void *in) {
-    double *y = out;
-    const double *x = in;
+static void softmax_row_f64(size_t n, double *y, const double *x) {
     double shift = row_max_f64(n, x);
     for (size_t i = 0; i < n; i++) y[i] = v_exp(x[i] - shift);
     double scale = 1 / sum_f64(n, y);
     for (size_t i = 0; i < n; i++) y[i] *= scale;
 }
 
-// max + log(sum(exp(x - max))); an infinite max is the result itself.
-static float lse_f32(size_t n, const float *x) {
-    float shift = row_max_f32(n, x);
-    return isinf(shift) ? shift : shift + logf(exp_sum_f32(n, x, shift));
-}
-
-static double lse_f64(size_t n, const double *x) {
-    double shift = row_max_f64(n, x);
-    return isinf(shift) ? shift : shift + log(exp_sum_f64(n, x, shift));
-}
-
-static void logsumexp_f32(size_t n, void *out, const void *x) { *(float *)out = lse_f32(n, x); }
-static void logsumexp_f64(size_t n, void *out, const void *x) { *(double *)out = lse_f64(n, x); }
-
-// The shift and the logarithm are taken away one after the other: their sum would lose digits for large x.
-static void log_softmax_f32(size_t n, void *out, const void *in) {
-    float *y = out;
-    const float *x = in;
-    float shift = row_max_f32(n, x), log_sum = logf(exp_sum_f32(n, x, shift));
+// The largest and the logarithm are taken away one after the other: their sum would lose digits for large x.
+static void log_softmax_row_f32(size_t n, float *y, const float *x) {
+    float shift = row_max_f32(n, x), log_sum = (float)log(exp_sum_f32(n, x, shift));
     NNL_INDEPENDENT for (size_t i = 0; i < n; i++) y[i] = x[i] - shift - log_sum;
 }
 
-static void log_softmax_f64(size_t n, void *out, const void *in) {
-    double *y = out;
-    const double *x = in;
+static void log_softmax_row_f64(size_t n, double *y, const double *x) {
     double shift = row_max_f64(n, x), log_sum = log(exp_sum_f64(n, x, shift));
     NNL_INDEPENDENT for (size_t i = 0; i < n; i++) y[i] = x[i] - shift - log_sum;
 }
 
+// NaN where there is one, else 0.
+static float nan_sum_f32(size_t n, const float *x) {
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] != x[i] ? x[i] : 0;
+    return sum;
+}
+
+static double nan_sum_f64(size_t n, const double *x) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] != x[i] ? x[i] : 0;
+    return sum;
+}
+
+// An infinite largest is the result itself, unless there is NaN.
+NNL_INLINE float lse_f32(size_t n, const float *x, float shift, float log_sum) {
+    return isinf(shift) ? shift + nan_sum_f32(n, x) : shift + log_sum;
+}
+
+static void logsumexp_batch(size_t rows, size_t n, float *y, const float *x) {
+    batch b;
+    batch_load(&b, rows, n, x);
+    batch_exp(&b);
+    batch_log(&b);
+    for (size_t r = 0; r < rows; r++) y[r] = lse_f32(n, x + r * n, b.shift[r], b.sum[r]);
+}
+
+// ---- kernels over rows
+
+static size_t batch_rows(size_t rows, size_t done) { return rows - done < BATCH ? rows - done : BATCH; }
+
+static void softmax_f32(size_t rows, size_t n, void *y, const void *x) {
+    for (size_t r = 0; n <= SHORT && r < rows; r += BATCH)
+        softmax_batch(batch_rows(rows, r), n, (float *)y + r * n, (const float *)x + r * n);
+    for (size_t r = 0; n > SHORT && r < rows; r++)
+        softmax_row_f32(n, (float *)y + r * n, (const float *)x + r * n);
+}
+
+static void softmax_f64(size_t rows, size_t n, void *y, const void *x) {
+    for (size_t r = 0; r < rows; r++) softmax_row_f64(n, (double *)y + r * n, (const double *)x + r * n);
+}
+
+static void log_softmax_f32(size_t rows, size_t n, void *y, const void *x) {
+    for (size_t r = 0; n <= SHORT && r < rows; r += BATCH)
+        log_softmax_batch(batch_rows(rows, r), n, (float *)y + r * n, (const float *)x + r * n);
+    for (size_t r = 0; n > SHORT && r < rows; r++)
+        log_softmax_row_f32(n, (float *)y + r * n, (const float *)x + r * n);
+}
+
+static void log_softmax_f64(size_t rows, size_t n, void *y, const void *x) {
+    for (size_t r = 0; r < rows; r++) log_softmax_row_f64(n, (double *)y + r * n, (const double *)x + r * n);
+}
+
+static void logsumexp_f32(size_t rows, size_t n, void *y, const void *x) {
+    for (size_t r = 0; n <= SHORT && r < rows; r += BATCH)
+        logsumexp_batch(batch_rows(rows, r), n, (float *)y + r, (const float *)x + r * n);
+    for (size_t r = 0; n > SHORT && r < rows; r++) {
+        const float *row = (const float *)x + r * n;
+        float shift = row_max_f32(n, row);
+        ((float *)y)[r] = lse_f32(n, row, shift, (float)log(exp_sum_f32(n, row, shift)));
+    }
+}
+
+static void logsumexp_f64(size_t rows, size_t n, void *y, const void *x) {
+    for (size_t r = 0; r < rows; r++) {
+        const double *row = (const double *)x + r * n;
+        double shift = row_max_f64(n, row);
+        ((double *)y)[r] =
+            isinf(shift) ? shift + nan_sum_f64(n, row) : shift + log(exp_sum_f64(n, row, shift));
+    }
+}
+
+// ---- backward
+
 // The sum of products, in lanes.
 static float dot_f32(size_t n, const float *a, const float *b) {
-    double sum = 0;
-    for (size_t at = 0; at < n; at += LEAF) {
-        float products[LEAF];
-        size_t count = n - at < LEAF ? n - at : LEAF;
-        for (size_t i = 0; i < count; i++) products[i] = a[at + i] * b[at + i];
-        sum += (double)sum_leaf_f32(count, products);
+    vector_f32 first = {0}, second = {0};
+    float rest = 0;
+    size_t i = 0;
+    for (; i + 2 * VECTOR <= n; i += 2 * VECTOR) {
+        first += vector_load(a + i) * vector_load(b + i);
+        second += vector_load(a + i + VECTOR) * vector_load(b + i + VECTOR);
     }
-    return (float)sum;
+    for (; i < n; i++) rest += a[i] * b[i];
+    return vector_sum(first + second) + rest;
 }
 
 static double dot_f64(size_t n, const double *a, const double *b) {
@@ -120,32 +240,44 @@ static double dot_f64(size_t n, const double *a, const double *b) {
     return sum;
 }
 
-static void softmax_grad_f32(size_t n, void *out, const void *given, const void *result) {
-    float *dx = out;
-    const float *dout = given, *y = result;
+static void softmax_grad_row_f32(size_t n, float *dx, const float *dout, const float *y) {
     float sum = dot_f32(n, dout, y);
     NNL_INDEPENDENT for (size_t i = 0; i < n; i++) dx[i] = y[i] * (dout[i] - sum);
 }
 
-static void softmax_grad_f64(size_t n, void *out, const void *given, const void *result) {
-    double *dx = out;
-    const double *dout = given, *y = result;
+static void softmax_grad_row_f64(size_t n, double *dx, const double *dout, const double *y) {
     double sum = dot_f64(n, dout, y);
     NNL_INDEPENDENT for (size_t i = 0; i < n; i++) dx[i] = y[i] * (dout[i] - sum);
 }
 
-static void log_softmax_grad_f32(size_t n, void *out, const void *given, const void *result) {
-    float *dx = out;
-    const float *dout = given, *y = result;
+static void log_softmax_grad_row_f32(size_t n, float *dx, const float *dout, const float *y) {
     float sum = sum_f32(n, dout);
     NNL_INDEPENDENT for (size_t i = 0; i < n; i++) dx[i] = dout[i] - v_exp(y[i]) * sum;
 }
 
-static void log_softmax_grad_f64(size_t n, void *out, const void *given, const void *result) {
-    double *dx = out;
-    const double *dout = given, *y = result;
+static void log_softmax_grad_row_f64(size_t n, double *dx, const double *dout, const double *y) {
     double sum = sum_f64(n, dout);
     for (size_t i = 0; i < n; i++) dx[i] = dout[i] - v_exp(y[i]) * sum;
+}
+
+static void softmax_grad_f32(size_t rows, size_t n, void *dx, const void *dout, const void *y) {
+    for (size_t i = 0; i < rows * n; i += n)
+        softmax_grad_row_f32(n, (float *)dx + i, (const float *)dout + i, (const float *)y + i);
+}
+
+static void log_softmax_grad_f32(size_t rows, size_t n, void *dx, const void *dout, const void *y) {
+    for (size_t i = 0; i < rows * n; i += n)
+        log_softmax_grad_row_f32(n, (float *)dx + i, (const float *)dout + i, (const float *)y + i);
+}
+
+static void softmax_grad_f64(size_t rows, size_t n, void *dx, const void *dout, const void *y) {
+    for (size_t i = 0; i < rows * n; i += n)
+        softmax_grad_row_f64(n, (double *)dx + i, (const double *)dout + i, (const double *)y + i);
+}
+
+static void log_softmax_grad_f64(size_t rows, size_t n, void *dx, const void *dout, const void *y) {
+    for (size_t i = 0; i < rows * n; i += n)
+        log_softmax_grad_row_f64(n, (double *)dx + i, (const double *)dout + i, (const double *)y + i);
 }
 
 // ---- running sums and products: each element needs the one before, so these stay scalar
