@@ -141,15 +141,7 @@ end
 
 --- The tensors that a layer with open sizes will have, by name; nil for a layer that is complete.
 function tree.open_slots(layer)
-  if #layer:_tensors() > 0 then return nil end
-  local options, names = layer:_config().options, nil
-  for _, slot in ipairs(core.describe(layer:_class()).tensors) do
-    if slot.when == nil or options[slot.when] then
-      names = names or {}
-      names[#names + 1] = slot.name
-    end
-  end
-  return names
+  return layer:_open_slots()
 end
 
 --- The label of the first layer whose sizes are open; nil where there is none.

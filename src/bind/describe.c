@@ -36,6 +36,14 @@ static bool describe_layer(lua_State *L, const char *name) {
     push_head(L, class->is_loss ? "loss" : "layer", class->name, class->doc);
     nnl_push_declaration(L, class->options);
     lua_setfield(L, -2, "options");
+    if (class->call) {
+        nnl_push_declaration(L, class->call);
+        lua_setfield(L, -2, "call");
+    }
+    lua_pushstring(L, class->takes);
+    lua_setfield(L, -2, "takes");
+    lua_pushstring(L, class->gives);
+    lua_setfield(L, -2, "gives");
     lua_newtable(L);
     for (int k = 0; k < NNL_MAX_SLOTS && class->slots[k].name; k++) {
         if (!class->slots[k].shape) continue;

@@ -45,37 +45,171 @@ static int layer_gc(lua_State *L) {
 
 // ---- calling
 
-// The tensors after the layer itself; nil where one is left out. Returns how many.
-static int read_inputs(lua_State *L, const nnl_bind *bind, const nnl_layer *layer, nnl_tensor **inputs) {
+// One argument or result of a call, as `takes` and `gives` declare them: a tensor, or a table of several.
+typedef struct part {
+    const char *names; // "h c"
+    size_t length;     // of the names
+    int tensors;
+    bool table;
+} part;
+
+// The part that begins at *at, behind which *at then stands.
+static part next_part(const char **at) {
+    part p = {.names = *at, .tensors = 1, .table = **at == '{'};
+    if (p.table) p.names++;
+    p.length = strcspn(p.names, p.table ? "}" : " ");
+    for (size_t k = 0; k < p.length; k++) p.tensors += p.names[k] == ' ';
+    *at = p.names + p.length + p.table;
+    if (**at == ' ') ++*at;
+    return p;
+}
+
+// A call on its way to the engine.
+typedef struct call {
+    lua_State *L;
+    nnl_bind *bind;
+    const nnl_layer *layer;
+    int last; // the last argument that is no table of options
+    int n;    // tensors so far, with those left out between them
+    nnl_tensor *inputs[NNL_LAYER_INPUTS];
+    nnl_option_value options[NNL_CALL_OPTIONS];
+} call;
+
+static void add_input(call *c, int index, int argument) {
     char who[NNL_WHO_ROOM];
-    int n = lua_gettop(L) - 1;
-    while (n > 0 && lua_isnil(L, n + 1)) n--;
-    if (n > NNL_LAYER_INPUTS) nnl_error(L, "%s: too many inputs: %d", layer_name(layer, who), n);
-    for (int k = 0; k < n; k++) {
-        inputs[k] = nnl_to_tensor(L, bind, k + 2);
-        if (inputs[k] || (lua_isnil(L, k + 2) && k >= layer->class->inputs)) continue;
-        nnl_error(L, "%s: expected a tensor as input %d, got %s", layer_name(layer, who), k + 1,
-                  nnl_type_name(L, bind, k + 2));
+    nnl_tensor *t = nnl_to_tensor(c->L, c->bind, index);
+    if (!t && (!lua_isnil(c->L, index) || c->n < c->layer->class->inputs)) {
+        nnl_error(c->L, "%s: expected a tensor as input %d, got %s", layer_name(c->layer, who), argument,
+                  nnl_type_name(c->L, c->bind, index));
     }
-    return n;
+    c->inputs[c->n++] = t;
+}
+
+// Says of a table of tensors what is wrong with it.
+static void wrong_table(const call *c, int index, int argument, const part *p) {
+    lua_State *L = c->L;
+    char who[NNL_WHO_ROOM];
+    lua_pushlstring(L, p->names, p->length);
+    const char *names = luaL_gsub(L, lua_tostring(L, -1), " ", ", "), *got = nnl_type_name(L, c->bind, index);
+    if (lua_istable(L, index)) got = lua_pushfstring(L, "a table of %d values", (int)lua_rawlen(L, index));
+    nnl_error(L, "%s: expected a table of the tensors {%s} as input %d, got %s", layer_name(c->layer, who),
+              names, argument, got);
+}
+
+// The table of tensors at `index`, such as a state {h, c}.
+static void add_table(call *c, int index, int argument, const part *p) {
+    lua_State *L = c->L;
+    bool none = lua_isnil(L, index);
+    if (!none && (!lua_istable(L, index) || (int)lua_rawlen(L, index) != p->tensors)) {
+        wrong_table(c, index, argument, p);
+    }
+    for (int k = 0; k < p->tensors; k++) {
+        if (!none) lua_rawgeti(L, index, k + 1);
+        nnl_tensor *t = none ? NULL : nnl_to_tensor(L, c->bind, -1);
+        if (!none && !t) wrong_table(c, lua_gettop(L), argument, p);
+        if (!none) lua_pop(L, 1);
+        c->inputs[c->n++] = t;
+    }
+}
+
+static void too_many_inputs(const call *c, int most) {
+    char who[NNL_WHO_ROOM];
+    nnl_error(c->L, "%s: expected %s%d %s, got %d", layer_name(c->layer, who),
+              most > c->layer->class->inputs ? "at most " : "", most, most == 1 ? "input" : "inputs",
+              c->last - 1);
+}
+
+// The arguments after the layer itself; nil where an optional one is left out.
+static void read_inputs(call *c) {
+    const nnl_layer_class *class = c->layer->class;
+    int argument = 1;
+    if (!class->takes) {
+        if (c->last - 1 > class->inputs) too_many_inputs(c, class->inputs);
+        for (; argument < c->last; argument++) add_input(c, argument + 1, argument);
+        return;
+    }
+    const char *at = class->takes;
+    for (; argument < c->last && *at; argument++) {
+        part p = next_part(&at);
+        if (p.table) add_table(c, argument + 1, argument, &p);
+        if (!p.table) add_input(c, argument + 1, argument);
+    }
+    if (argument < c->last) too_many_inputs(c, argument - 1);
+}
+
+// The table of options at the end of the arguments; false where there is none.
+static bool read_call_options(call *c) {
+    static const nnl_option none[] = {{.name = NULL}};
+    lua_State *L = c->L;
+    char who[NNL_WHO_ROOM];
+    bool options = c->last > 1 && (nnl_is_options(L, c->last) || nnl_is_empty_table(L, c->last));
+    const nnl_option *declared = c->layer->class->call ? c->layer->class->call : none;
+    nnl_layer_call_defaults(c->layer, c->options);
+    nnl_reading reading = {L, c->bind, layer_name(c->layer, who), declared, c->options, NULL};
+    if (options) nnl_read_options(&reading, c->last, NULL);
+    return options;
+}
+
+// Tensors of one result onto the stack: themselves, or in a table; nil where there is none.
+static void push_part(lua_State *L, const part *p, int first, nnl_tensor *const *out) {
+    if (!p->table) {
+        if (*out) lua_pushvalue(L, first);
+        if (!*out) lua_pushnil(L);
+        return;
+    }
+    lua_createtable(L, p->tensors, 0);
+    for (int k = 0; k < p->tensors; k++) {
+        lua_pushvalue(L, first + k);
+        lua_rawseti(L, -2, k + 1);
+    }
+}
+
+static int count_tensors(const char *declared) {
+    int count = 0;
+    for (const char *at = declared; *at;) count += next_part(&at).tensors;
+    return count;
+}
+
+// The slots come before the call, so that nothing is lost where Lua has no memory for them.
+static int run_forward(call *c, nnl_layer *layer) {
+    lua_State *L = c->L;
+    const char *gives = layer->class->gives ? layer->class->gives : "output";
+    int first = lua_gettop(L) + 1, count = count_tensors(gives), results = 0;
+    nnl_tensor **slot[NNL_LAYER_RESULTS], *out[NNL_LAYER_RESULTS];
+    for (int k = 0; k < count; k++) slot[k] = nnl_push_slot(L, c->bind);
+    if (nnl_layer_forward(c->bind->ctx, layer, c->n, c->inputs, c->options, out) != NNL_OK) {
+        return nnl_raise(L, c->bind);
+    }
+    for (int k = 0; k < count; k++) *slot[k] = out[k];
+    for (int done = 0; *gives; results++) {
+        part p = next_part(&gives);
+        push_part(L, &p, first + done, out + done);
+        done += p.tensors;
+    }
+    return results;
 }
 
 static int layer_call(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_layer *layer = check_layer(L, bind, 1);
-    nnl_tensor *inputs[NNL_LAYER_INPUTS] = {NULL};
-    int n = read_inputs(L, bind, layer, inputs);
-    nnl_tensor **out = nnl_push_slot(L, bind);
-    if (nnl_layer_forward(bind->ctx, layer, n, inputs, out) != NNL_OK) return nnl_raise(L, bind);
-    return 1;
+    call c; // its arrays are as long as needed in their beginning
+    c.L = L;
+    c.bind = bind;
+    c.layer = layer;
+    c.last = nnl_last_argument(L);
+    c.n = 0;
+    luaL_checkstack(L, 3 * NNL_LAYER_RESULTS + 4, "too many arguments");
+    if (read_call_options(&c)) c.last--;
+    read_inputs(&c);
+    return run_forward(&c, layer);
 }
 
 // ---- fields
 
 static bool push_tensor_field(lua_State *L, nnl_bind *bind, const nnl_layer *layer, const char *name) {
-    const nnl_slot *slot = layer->class->slots;
-    for (int k = 0; k < NNL_MAX_SLOTS && slot[k].name; k++) {
-        if (strcmp(slot[k].name, name) != 0) continue;
+    char room[NNL_SLOT_NAME];
+    for (int k = 0; k < layer->slots; k++) {
+        if (strcmp(nnl_layer_slot_name(layer, k, room), name) != 0) continue;
         if (layer->tensor[k]) nnl_push_borrowed(L, bind, layer->tensor[k]);
         if (!layer->tensor[k]) lua_pushnil(L);
         return true;
@@ -163,19 +297,35 @@ static int layer_tostring(lua_State *L) {
 static int layer_tensors(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_layer *layer = check_layer(L, bind, 1);
+    char name[NNL_SLOT_NAME];
     int count = 0;
     lua_newtable(L);
-    for (int k = 0; k < NNL_MAX_SLOTS; k++) {
+    for (int k = 0; k < layer->slots; k++) {
         if (!layer->tensor[k]) continue;
         lua_createtable(L, 3, 0);
-        lua_pushstring(L, layer->class->slots[k].name);
+        lua_pushstring(L, nnl_layer_slot_name(layer, k, name));
         lua_rawseti(L, -2, 1);
         nnl_push_borrowed(L, bind, layer->tensor[k]);
         lua_rawseti(L, -2, 2);
-        lua_pushboolean(L, layer->class->slots[k].buffer);
+        lua_pushboolean(L, nnl_layer_slot_at(layer, k)->buffer);
         lua_rawseti(L, -2, 3);
         lua_rawseti(L, -2, ++count);
     }
+    return 1;
+}
+
+// The names of the tensors that a layer with open sizes will have; nil for one that is complete, or has none.
+static int layer_open_slots(lua_State *L) {
+    nnl_layer *layer = check_layer(L, nnl_bind_of(L), 1);
+    char name[NNL_SLOT_NAME];
+    int count = 0;
+    lua_newtable(L);
+    for (int k = 0; k < layer->slots && !layer->built; k++) {
+        if (!nnl_layer_slot_at(layer, k)->shape || !nnl_layer_has_slot(layer, k)) continue;
+        lua_pushstring(L, nnl_layer_slot_name(layer, k, name));
+        lua_rawseti(L, -2, ++count);
+    }
+    if (count == 0) lua_pushnil(L);
     return 1;
 }
 
@@ -247,9 +397,16 @@ static const luaL_Reg metamethods[] = {
 };
 
 static const luaL_Reg methods[] = {
-    {"forward", layer_call}, {"_tensors", layer_tensors}, {"_set_training", layer_set_training},
-    {"_load", layer_load},   {"_to", layer_to},           {"_config", layer_config},
-    {"_class", layer_class}, {"_penalty", layer_penalty}, {NULL, NULL},
+    {"forward", layer_call},
+    {"_tensors", layer_tensors},
+    {"_open_slots", layer_open_slots},
+    {"_set_training", layer_set_training},
+    {"_load", layer_load},
+    {"_to", layer_to},
+    {"_config", layer_config},
+    {"_class", layer_class},
+    {"_penalty", layer_penalty},
+    {NULL, NULL},
 };
 
 static void set_constructor(lua_State *L, int table, const char *name, const nnl_layer_class *class) {

@@ -130,11 +130,16 @@ static void read_fields(const nnl_reading *r, const nnl_option *option, int inde
     }
 }
 
-// The layer holds the same values as a constant of its own.
-static void read_tensor(const nnl_reading *r, const nnl_option *option, int index) {
+// Of a call: the tensor itself. A layer that is being made holds the same values as a constant of its own.
+static void read_tensor(const nnl_reading *r, const nnl_option *option, int index, nnl_option_value *value) {
     nnl_tensor *given = nnl_to_tensor(r->L, r->bind, index);
-    int slot = r->layer ? nnl_layer_slot(r->layer, option->name) : -1;
-    if (!given || slot < 0) wrong_type(r, option, index, "a tensor");
+    if (!given) wrong_type(r, option, index, "a tensor");
+    if (!r->layer) {
+        value->tensor = given;
+        return;
+    }
+    int slot = nnl_layer_slot(r->layer, option->name);
+    if (slot < 0) wrong_type(r, option, index, "a tensor");
     if (nnl_layer_load(r->bind->ctx, r->layer, slot, given) != NNL_OK) nnl_raise(r->L, r->bind);
 }
 
@@ -172,7 +177,7 @@ void nnl_read_option(const nnl_reading *r, int position, int index) {
         read_fields(r, option, index, value);
         break;
     case NNL_OPTION_TENSOR:
-        read_tensor(r, option, index);
+        read_tensor(r, option, index, value);
         break;
     case NNL_OPTION_END:
         break;

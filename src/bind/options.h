@@ -14,7 +14,7 @@ typedef struct nnl_reading {
     const char *who; // as scripts write it: "nn.Dense"
     const nnl_option *options;
     nnl_option_value *values;
-    nnl_layer *layer; // takes the tensors among the options; may be NULL
+    nnl_layer *layer; // takes the tensors among the options; NULL where they are borrowed
 } nnl_reading;
 
 // The arguments from `first` on: those that may stand alone, then a table of options.

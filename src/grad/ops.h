@@ -195,6 +195,26 @@ nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 // The same for whole channels, of x (N, C, ...)
 nnl_tensor *nnl_dropout_channels(nnl_context *ctx, const char *who, nnl_tensor *x, double p);
 
+// attention.c: softmax(scale q k^T + mask) v, q (..., L, E), k (..., S, E), v (..., S, V)
+typedef struct nnl_attention_options {
+    nnl_tensor *mask; // broadcasts to (..., L, S): bool, true where a query may see a key, or added; or NULL
+    bool blocked;     // true in a bool mask means the opposite
+    bool causal;      // query i sees the keys up to i + offset alone
+    int64_t offset;
+    double dropout; // of the weights
+    double scale;   // NAN: 1 / sqrt(E)
+} nnl_attention_options;
+nnl_tensor *nnl_attention(nnl_context *ctx, nnl_tensor *q, nnl_tensor *k, nnl_tensor *v,
+                          const nnl_attention_options *options);
+// The same composed of other operations, with the weights (..., L, S) as out[1]; one batch shape.
+nnl_status nnl_attention_with_weights(nnl_context *ctx, nnl_tensor *q, nnl_tensor *k, nnl_tensor *v,
+                                      const nnl_attention_options *options, nnl_tensor *out[2]);
+// x (..., T, parts * heads * d) as `parts` tensors (..., heads, T, d) that look at it; and one of them back
+// as
+// (..., T, heads * d)
+nnl_status nnl_split_heads(nnl_context *ctx, nnl_tensor *x, int parts, int64_t heads, nnl_tensor **out);
+nnl_tensor *nnl_join_heads(nnl_context *ctx, nnl_tensor *x);
+
 // loss.c: prediction and target of one shape.
 typedef enum nnl_loss_reduction {
     NNL_LOSS_MEAN,

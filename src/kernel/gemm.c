@@ -163,15 +163,15 @@ void nnl_gemm_own_process(void) {
     openblas_set_num_threads(1);
 }
 
-static int single_threaded(void) {
+int nnl_gemm_hold(void) {
     if (atomic_load_explicit(&own_process, memory_order_relaxed)) return 1;
     int threads = openblas_get_num_threads();
     if (threads != 1) openblas_set_num_threads(1);
     return threads;
 }
 
-static void restore_threads(int threads) {
-    if (threads != 1) openblas_set_num_threads(threads);
+void nnl_gemm_release(int held) {
+    if (held != 1) openblas_set_num_threads(held);
 }
 
 const char *nnl_gemm_library(void) { return openblas_get_config(); }
@@ -197,9 +197,9 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute ty
                  .stride_b = stride_b,
                  .stride_c = stride_c};
     cut(&p);
-    int threads = single_threaded();
+    int held = nnl_gemm_hold();
     nnl_pool_run(pool, batch * p.pieces_m * p.pieces_n, piece_task, &p);
-    restore_threads(threads);
+    nnl_gemm_release(held);
 }
 
 void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k,

@@ -25,6 +25,11 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute ty
                       size_t n, size_t k, double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b,
                       size_t stride_b, double beta, void *c, size_t ldc, size_t stride_c);
 
+// Around tasks of a pool that call the above: OpenBLAS stays on one thread between the two, so that no task
+// changes it under another. nnl_gemm_hold returns what nnl_gemm_release is given.
+int nnl_gemm_hold(void);
+void nnl_gemm_release(int held);
+
 // OpenBLAS's own description of itself, for nn.build_info().
 const char *nnl_gemm_library(void);
 

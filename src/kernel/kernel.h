@@ -350,6 +350,27 @@ typedef struct nnl_resample_kernels {
     void (*spread[NNL_COMPUTE_COUNT])(const nnl_axis axis[2], void *dx, const void *dy, void *room);
 } nnl_resample_kernels;
 
+// Attention, by compute type, float and double: see grad/attend.c. n is a multiple of NNL_SCORE_STEP but in
+// scale and dot.
+#define NNL_SCORE_STEP 16
+typedef struct nnl_attention_kernels {
+    // scores where the mask is not `allowed` become -inf
+    void (*allow[2])(size_t n, void *scores, const uint8_t *mask, bool allowed);
+    // weights times `scale` where kept, 0 elsewhere
+    void (*drop[2])(size_t n, void *weights, const uint8_t *kept, double scale);
+    // the largest score; NaN wins
+    double (*top[2])(size_t n, const void *scores);
+    // scores become exp(scores - shift), whose sum is returned; or the same times `share`
+    double (*weigh[2])(size_t n, void *scores, double shift);
+    void (*weigh_again[2])(size_t n, void *scores, double shift, double share);
+    // the gradient of weights becomes that of scores: weights * (gradient - mean)
+    void (*back[2])(size_t n, void *gradient, const void *weights, double mean);
+    void (*scale[2])(size_t n, void *row, double scale);
+    double (*dot[2])(size_t n, const void *a, const void *b);
+    // n pairs, i and i + n or neighbours, turned by angles whose cosine and sine lie in `turn` side by side
+    void (*rotate[2])(size_t n, void *y, const void *x, const void *turn, bool neighbours, bool back);
+} nnl_attention_kernels;
+
 // The groups, one for each file of kernel/isa/: GROUP(name) has the type nnl_NAME_kernels, and a constant
 // nnl_NAME_ISA for each instruction set (nnl_convert_avx2, nnl_elementwise_avx2, ...).
 #define NNL_KERNEL_GROUPS(GROUP)                                                                             \
@@ -364,6 +385,7 @@ typedef struct nnl_resample_kernels {
     GROUP(optim)                                                                                             \
     GROUP(adaptive)                                                                                          \
     GROUP(product)                                                                                           \
+    GROUP(attention)                                                                                         \
     GROUP(conv)                                                                                              \
     GROUP(winograd)                                                                                          \
     GROUP(resample)

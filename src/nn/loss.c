@@ -166,6 +166,7 @@ const nnl_layer_class nnl_loss_classes[] = {
          "et al. 2006): ctc(log_probs, targets, input_lengths, target_lengths); mean divides by the lengths",
      .is_loss = true,
      .inputs = 2,
+     .takes = "log_probs targets input_lengths target_lengths",
      .forward = ctc_forward,
      .options = {REDUCTION_OPTION,
                  [BLANK] = {.name = "blank",

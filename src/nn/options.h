@@ -19,7 +19,7 @@ typedef enum nnl_option_type {
     NNL_OPTION_FACTORS,    // one number, or a list of two
     NNL_OPTION_NUMBERS,    // a list of numbers, such as betas
     NNL_OPTION_FIELDS,     // numbers by the names in `choices`, such as {l1 =, l2 =}
-    NNL_OPTION_TENSOR,     // kept as the buffer of the same name
+    NNL_OPTION_TENSOR,     // of a layer: kept as the buffer of the same name; of a call: borrowed meanwhile
 } nnl_option_type;
 
 typedef struct nnl_option {
@@ -44,6 +44,7 @@ typedef struct nnl_option_value {
     double d;
     int64_t ints[NNL_OPTION_LIST];
     double numbers[NNL_OPTION_LIST];
+    nnl_tensor *tensor; // of a call's option: borrowed, NULL where left out
 } nnl_option_value;
 
 // Activations by name, for options and for Dense: what is applied to a layer's result.

@@ -5,13 +5,13 @@
 
 #include "nn/layer.h"
 
-// Whether this layer has the slot at all.
-bool nnl_slot_present(const nnl_layer *layer, const nnl_slot *slot);
+// How many a layer with these options has, in all copies.
+int nnl_slot_count(const nnl_layer *layer);
 
-// Open sizes are 0; false where there is one.
-bool nnl_slot_shape(const nnl_layer *layer, const nnl_slot *slot, nnl_shape *shape);
+// Open sizes are 0; false where there is one. Positions are those of layer->tensor.
+bool nnl_slot_shape(const nnl_layer *layer, int position, nnl_shape *shape);
 
 // Gives the options that stand alone in a size, and are open, the sizes of `shape`.
-void nnl_slot_close(nnl_layer *layer, const nnl_slot *slot, const nnl_shape *shape);
+void nnl_slot_close(nnl_layer *layer, int position, const nnl_shape *shape);
 
 #endif
