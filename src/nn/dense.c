@@ -85,24 +85,13 @@ static nnl_status note_activity(nnl_context *ctx, nnl_layer *layer, nnl_tensor *
     return add_penalty(ctx, &scaled, y, &layer->pending);
 }
 
-// Activations of one number with no parameters are part of the product's own pass.
-static bool is_fused(const nnl_activation *activation) {
-    return activation->kind == NNL_ACTIVATION_UNARY && activation->p[0] == 0 && activation->p[1] == 0;
-}
-
 static nnl_status dense_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
                                 nnl_tensor **out) {
     nnl_status status = check_input(ctx, layer, inputs[0]);
     if (status != NNL_OK) return status;
     const nnl_activation *activation = &nnl_activations[layer->option[ACTIVATION].i];
-    bool fused = is_fused(activation);
-    nnl_tensor *y = nnl_linear(ctx, inputs[0], layer->tensor[WEIGHT], layer->tensor[BIAS_TENSOR],
-                               fused ? activation->unary : NNL_UNARY_COUNT);
-    if (y && !fused && activation->kind != NNL_ACTIVATION_NONE) {
-        nnl_tensor *linear = y;
-        y = nnl_activate(ctx, activation, linear);
-        nnl_tensor_release(linear);
-    }
+    nnl_tensor *y = nnl_linear_activated(ctx, inputs[0], layer->tensor[WEIGHT], layer->tensor[BIAS_TENSOR],
+                                         activation);
     if (!y) return ctx->status;
     if (layer->option[ACTIVITY_PENALTY].given) status = note_activity(ctx, layer, y);
     if (status == NNL_OK) *out = y;
