@@ -526,7 +526,8 @@ static nnl_status split_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *c
 static const nnl_op split_record = {.name = "split_heads", .backward = split_backward};
 
 nnl_status nnl_split_heads(nnl_context *ctx, nnl_tensor *x, int parts, int64_t heads, nnl_tensor **out) {
-    nnl_tensor *array = nnl_contiguous(ctx, x);
+    bool together = x->stride[x->shape.ndim - 1] == 1;
+    nnl_tensor *array = together ? nnl_tensor_retain(x) : nnl_contiguous(ctx, x);
     nnl_status status = array ? NNL_OK : ctx->status;
     for (int i = 0; i < parts; i++) out[i] = NULL;
     for (int i = 0; i < parts && status == NNL_OK; i++) {

@@ -209,11 +209,14 @@ nnl_tensor *nnl_attention(nnl_context *ctx, nnl_tensor *q, nnl_tensor *k, nnl_te
 // The same composed of other operations, with the weights (..., L, S) as out[1]; one batch shape.
 nnl_status nnl_attention_with_weights(nnl_context *ctx, nnl_tensor *q, nnl_tensor *k, nnl_tensor *v,
                                       const nnl_attention_options *options, nnl_tensor *out[2]);
-// x (..., T, parts * heads * d) as `parts` tensors (..., heads, T, d) that look at it; and one of them back
-// as
-// (..., T, heads * d)
+// x (..., T, parts * heads * d) as `parts` tensors (..., heads, T, d) that look at it; and one of them joined
+// again as (..., T, heads * d)
 nnl_status nnl_split_heads(nnl_context *ctx, nnl_tensor *x, int parts, int64_t heads, nnl_tensor **out);
 nnl_tensor *nnl_join_heads(nnl_context *ctx, nnl_tensor *x);
+
+// rotary.c: pairs of the rows of x (..., T, d), halves or neighbours, turned by angles whose cosines and sines
+// lie in turns (T, d) side by side
+nnl_tensor *nnl_rotate(nnl_context *ctx, nnl_tensor *x, nnl_tensor *turns, bool neighbours);
 
 // loss.c: prediction and target of one shape.
 typedef enum nnl_loss_reduction {

@@ -9,7 +9,7 @@
 const nnl_activation nnl_activations[] = {
     {"linear", NNL_ACTIVATION_NONE, NNL_UNARY_COUNT, {0}},
     {"none", NNL_ACTIVATION_NONE, NNL_UNARY_COUNT, {0}},
-    UNARY("relu", relu, 0),
+    [NNL_ACTIVATION_RELU] = UNARY("relu", relu, 0),
     UNARY("sigmoid", sigmoid, 0),
     UNARY("tanh", tanh, 0),
     UNARY("gelu", gelu_erf, 0),
@@ -37,4 +37,19 @@ nnl_tensor *nnl_activate(nnl_context *ctx, const nnl_activation *activation, nnl
     if (activation->kind == NNL_ACTIVATION_SOFTMAX) return nnl_softmax(ctx, x, last);
     if (activation->kind == NNL_ACTIVATION_LOG_SOFTMAX) return nnl_log_softmax(ctx, x, last);
     return nnl_tensor_retain(x);
+}
+
+// Activations of one number with no parameters are part of the product's own pass.
+static bool is_fused(const nnl_activation *activation) {
+    return activation->kind == NNL_ACTIVATION_UNARY && activation->p[0] == 0 && activation->p[1] == 0;
+}
+
+nnl_tensor *nnl_linear_activated(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                                 const nnl_activation *activation) {
+    bool fused = is_fused(activation);
+    nnl_tensor *y = nnl_linear(ctx, x, weight, bias, fused ? activation->unary : NNL_UNARY_COUNT);
+    if (!y || fused || activation->kind == NNL_ACTIVATION_NONE) return y;
+    nnl_tensor *out = nnl_activate(ctx, activation, y);
+    nnl_tensor_release(y);
+    return out;
 }

@@ -14,6 +14,9 @@
     GROUP(shape)                                                                                             \
     GROUP(dropout)                                                                                           \
     GROUP(norm)                                                                                              \
+    GROUP(attention)                                                                                         \
+    GROUP(transformer)                                                                                       \
+    GROUP(position)                                                                                          \
     GROUP(loss)
 
 #define NNL_DECLARE_CLASSES(name) extern const nnl_layer_class nnl_##name##_classes[];

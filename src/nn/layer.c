@@ -56,6 +56,7 @@ void nnl_layer_release(nnl_layer *layer) {
     if (!layer || --layer->refs > 0) return;
     nnl_context *ctx = layer->ctx;
     tensors_free(ctx, layer->tensor, layer->slots);
+    nnl_tensor_release(layer->table);
     nnl_tensor_release(layer->pending);
     nnl_free(&ctx->allocator, layer);
     nnl_context_release(ctx);

@@ -73,6 +73,7 @@ struct nnl_layer {
     bool training;
     bool built;          // the tensors are there
     nnl_dtype dtype;     // of the tensors
+    nnl_tensor *table;   // what forward made once for later calls, and can make again; not saved
     nnl_tensor *pending; // a penalty on the last result (activity_regularizer), until it is asked for
     nnl_option_value option[NNL_MAX_OPTIONS];
     const nnl_option_value *call; // those of the call, while forward runs, as many as class->call declares

@@ -63,9 +63,13 @@ typedef struct nnl_activation {
 } nnl_activation;
 
 // All of them, ended by a NULL name; the first is "linear", which does nothing. An option's value is a
-// position here.
+// position here, such as relu's.
+enum { NNL_ACTIVATION_RELU = 2 };
 extern const nnl_activation nnl_activations[];
 nnl_tensor *nnl_activate(nnl_context *ctx, const nnl_activation *activation, nnl_tensor *x);
+// activation(x weight^T + bias), in one pass where the activation allows it.
+nnl_tensor *nnl_linear_activated(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                                 const nnl_activation *activation);
 
 // Sets a value to its declaration's fallback.
 void nnl_option_default(const nnl_option *option, nnl_option_value *value);
