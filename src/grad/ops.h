@@ -88,6 +88,17 @@ nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 
+// recurrent.c: one layer of cells in one direction over all time steps, with PyTorch's weights: x (T, N, in),
+// h and c (N, H) or NULL for zeros, weight_ih (gates * H, in), weight_hh (gates * H, H), biases (gates * H)
+// or NULL. lengths (N): int64 in 1 to T, NULL for all T. Results: out[0] (T, N, H), 0 beyond a length; out[1]
+// the last h, and out[2] the LSTM's last c (N, H). There is no derivative of a derivative.
+typedef struct nnl_recurrence {
+    nnl_cell cell;
+    bool reverse; // from the last step to the first
+    nnl_tensor *x, *h, *c, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *lengths;
+} nnl_recurrence;
+nnl_status nnl_recurrent(nnl_context *ctx, const nnl_recurrence *r, nnl_tensor *out[3]);
+
 // loss.c: prediction and target of one shape. weight (broadcast to it) and pos_weight (of binary cross
 // entropy with logits alone) may be NULL.
 typedef enum nnl_loss_reduction { NNL_LOSS_MEAN, NNL_LOSS_SUM, NNL_LOSS_NONE } nnl_loss_reduction;

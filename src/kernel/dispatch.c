@@ -13,7 +13,8 @@
     {                                                                                                        \
         .isa = text, .convert = &nnl_convert_##set, .elementwise = &nnl_elementwise_##set,                   \
         .reduce = &nnl_reduce_##set, .rows = &nnl_rows_##set, .loss = &nnl_loss_##set,                       \
-        .random = &nnl_random_##set, .optim = &nnl_optim_##set, .product = &nnl_product_##set                \
+        .random = &nnl_random_##set, .optim = &nnl_optim_##set, .product = &nnl_product_##set,               \
+        .recurrent = &nnl_recurrent_##set                                                                    \
     }
 
 // In order of rising ability.

@@ -6,7 +6,7 @@
 #include "nn/layer.h"
 
 extern const nnl_layer_class nnl_dense_classes[], nnl_activation_classes[], nnl_shape_classes[],
-    nnl_dropout_classes[], nnl_loss_classes[];
+    nnl_dropout_classes[], nnl_recurrent_classes[], nnl_loss_classes[];
 
 // The option of layers with parameters that nnl_layer_setup reads.
 #define NNL_DTYPE_OPTION                                                                                     \

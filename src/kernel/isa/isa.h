@@ -25,7 +25,8 @@
     extern const nnl_loss_kernels nnl_loss_##isa;                                                            \
     extern const nnl_random_kernels nnl_random_##isa;                                                        \
     extern const nnl_optim_kernels nnl_optim_##isa;                                                          \
-    extern const nnl_product_kernels nnl_product_##isa
+    extern const nnl_product_kernels nnl_product_##isa;                                                      \
+    extern const nnl_recurrent_kernels nnl_recurrent_##isa
 
 NNL_DECLARE_GROUPS(baseline);
 NNL_DECLARE_GROUPS(avx2);
