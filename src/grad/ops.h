@@ -88,6 +88,18 @@ nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_
 // dropout.c: each element 0 with probability p, else divided by 1 - p
 nnl_tensor *nnl_dropout(nnl_context *ctx, nnl_tensor *x, double p);
 
+// embedding.c: rows of weight (rows, features) at positions of any shape, from 1: (*, features). The row
+// `padding` gets no gradient; rows with a norm above max_norm shrink to it in place, 0 for no
+// limit.
+#define NNL_NO_PADDING (-1)
+typedef struct nnl_embedding_options {
+    const char *who; // for messages
+    int64_t padding;
+    double max_norm, norm_type;
+} nnl_embedding_options;
+nnl_tensor *nnl_embedding(nnl_context *ctx, nnl_tensor *index, nnl_tensor *weight,
+                          const nnl_embedding_options *options);
+
 // recurrent.c: one layer of cells in one direction over all time steps, with PyTorch's weights: x (T, N, in),
 // h and c (N, H) or NULL for zeros, weight_ih (gates * H, in), weight_hh (gates * H, H), biases (gates * H)
 // or NULL. lengths (N): int64 in 1 to T, NULL for all T. Results: out[0] (T, N, H), 0 beyond a length; out[1]

@@ -29,6 +29,7 @@ extern const nnl_op nnl_unary_records[], nnl_binary_records[], nnl_compare_recor
     nnl_reduce_records[], nnl_view_records[], nnl_matmul_records[], nnl_softmax_records[],
     nnl_linear_records[], nnl_extreme_records[], nnl_gather_records[], nnl_join_records[],
     nnl_moment_records[], nnl_sort_records[];
-extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[];
+extern const nnl_op nnl_dropout_records[], nnl_loss_records[], nnl_cross_entropy_records[],
+    nnl_embedding_records[];
 
 #endif

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-static const nnl_layer_class *const groups[] = {nnl_dense_classes,     nnl_activation_classes,
-                                                nnl_shape_classes,     nnl_dropout_classes,
-                                                nnl_recurrent_classes, nnl_loss_classes};
+static const nnl_layer_class *const groups[] = {
+    nnl_dense_classes,     nnl_activation_classes, nnl_shape_classes, nnl_dropout_classes,
+    nnl_embedding_classes, nnl_recurrent_classes,  nnl_loss_classes};
 #define GROUPS (sizeof groups / sizeof groups[0])
 
 const nnl_layer_class *nnl_layer_class_at(size_t position) {

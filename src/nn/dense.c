@@ -9,16 +9,12 @@
 enum { IN, OUT, ACTIVATION, BIAS, INIT, KERNEL_PENALTY, BIAS_PENALTY, ACTIVITY_PENALTY, DTYPE };
 enum { WEIGHT, BIAS_TENSOR };
 
-#define INITIALIZERS                                                                                         \
-    "default uniform normal trunc_normal zeros ones xavier_uniform xavier_normal kaiming_uniform "           \
-    "kaiming_normal orthogonal"
-
 // PyTorch's Linear: both uniform within 1 / sqrt(in). Any other rule is the weight's, and the bias starts at
 // 0.
 static nnl_status dense_reset(nnl_context *ctx, nnl_layer *layer) {
     double bound = 1 / sqrt((double)layer->option[IN].i);
     size_t length;
-    const char *rule = nnl_choice_word(INITIALIZERS, (int)layer->option[INIT].i, &length);
+    const char *rule = nnl_choice_word(NNL_INITIALIZERS, (int)layer->option[INIT].i, &length);
     const nnl_initializer *initializer = nnl_initializer_named(rule, length);
     if (initializer) return nnl_initialize_default(ctx, initializer, layer->tensor[WEIGHT]);
     nnl_status status = nnl_init_uniform(ctx, layer->tensor[WEIGHT], -bound, bound);
@@ -149,7 +145,7 @@ const nnl_layer_class nnl_dense_classes[] = {
           [BIAS] = {.name = "bias", .type = NNL_OPTION_BOOL, .fallback = {1}, .doc = "whether one is added"},
           [INIT] = {.name = "init",
                     .type = NNL_OPTION_CHOICE,
-                    .choices = INITIALIZERS,
+                    .choices = NNL_INITIALIZERS,
                     .doc = "how the weight starts; default: both uniform within 1 / sqrt(in_features)"},
           [KERNEL_PENALTY] = PENALTY("kernel_regularizer", "penalty on the weight, added to the loss"),
           [BIAS_PENALTY] = PENALTY("bias_regularizer", "penalty on the bias"),
