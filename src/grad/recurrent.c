@@ -6,12 +6,19 @@
 
 #include <string.h>
 
-// Rows of the batch that go through time together.
+// Rows of the batch that go through time together, where the weights are small enough for a processor's own
+// cache. Larger ones are shared out at every step instead.
 #define PART_ROWS 16
-// Below this many multiplications in all the batch stays in one piece.
-#define SINGLE_PIECE 1000000
+#define CACHED_WEIGHTS 524288
+// Below this many multiplications everything stays in one piece.
+#define SINGLE_PIECE 262144
 // Packing pays from so many steps on.
 #define PACK_STEPS 4
+// A piece of a packed product: all columns of so many rows or, of fewer rows, so many columns.
+#define PIECE_ROWS 64
+#define PIECE_COLUMNS 128
+// Rows of one step that one piece of pointwise work takes.
+#define STEP_ROWS 4
 
 enum { X, H0, C0, WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, INPUTS };
 enum {
@@ -41,6 +48,14 @@ typedef struct recurrent_state {
 
 // ---- what forward and backward share: sizes, and the walk over time
 
+// The right side of a product, (k, n): a weight or its transpose.
+typedef struct factor {
+    const char *weight; // (n, k) if transposed, (k, n) otherwise
+    bool transposed;
+    size_t k, n;
+    char *packed; // in panels; NULL where plain products do
+} factor;
+
 // T steps of a batch of N with H hidden units and G = gates * H columns.
 typedef struct walk {
     nnl_context *ctx;
@@ -48,11 +63,12 @@ typedef struct walk {
     nnl_compute type;
     bool reverse;
     size_t T, N, in, H, G, element;
-    size_t rows;            // of the batch in one part
+    size_t rows;       // of the batch in one part
+    bool shares_steps; // there is one part, whose steps are shared out
+    bool packs;
     const int64_t *lengths; // NULL: all T
     char *zeros;            // H of them
-    const char *weight_hh;
-    char *packed; // the weight in panels; NULL where plain products do
+    factor weight_hh;
     // forward: y, kept (T, N, H), gates (T, N, G), the GRU's hidden part (N, G), the state (N, H), bias
     char *gates, *y, *kept, *hidden, *h, *c, *bias;
     bool starts_at_zero;
@@ -78,11 +94,11 @@ static walk walk_of(nnl_context *ctx, nnl_cell cell, bool reverse, const nnl_ten
               .G = size_at(weight_hh, 0),
               .H = size_at(weight_hh, 1),
               .element = nnl_dtype_size(x->dtype),
-              .lengths = data_of(lengths),
-              .weight_hh = nnl_tensor_data(weight_hh)};
-    bool packs = w.type == NNL_IN_FLOAT && w.T >= PACK_STEPS;
-    bool parts = packs && w.T * w.N * w.G * w.H >= SINGLE_PIECE;
-    w.rows = parts ? PART_ROWS : w.N;
+              .lengths = data_of(lengths)};
+    bool large = w.N * w.G * w.H >= SINGLE_PIECE;
+    w.packs = w.type == NNL_IN_FLOAT && w.T >= PACK_STEPS;
+    w.shares_steps = w.packs && large && w.G * w.H > CACHED_WEIGHTS;
+    w.rows = w.packs && !w.shares_steps && w.T * w.N * w.G * w.H >= SINGLE_PIECE ? PART_ROWS : w.N;
     return w;
 }
 
@@ -108,6 +124,27 @@ static bool is_first(const walk *w, size_t t, size_t n) {
 
 static size_t rows_of_part(const walk *w, size_t first) {
     return w->N - first < w->rows ? w->N - first : w->rows;
+}
+
+// The pointwise work of one step.
+typedef struct row_job {
+    const walk *w;
+    size_t t, first, rows;
+    void (*row)(const walk *w, size_t t, size_t n);
+} row_job;
+
+static void some_rows(void *arg, size_t part) {
+    const row_job *job = arg;
+    size_t from = part * STEP_ROWS, to = from + STEP_ROWS < job->rows ? from + STEP_ROWS : job->rows;
+    for (size_t n = from; n < to; n++) job->row(job->w, job->t, job->first + n);
+}
+
+static void run_rows(const walk *w, size_t t, size_t first, size_t rows,
+                     void (*row)(const walk *w, size_t t, size_t n)) {
+    row_job job = {w, t, first, rows, row};
+    size_t parts = (rows + STEP_ROWS - 1) / STEP_ROWS;
+    if (w->shares_steps) nnl_pool_run(w->ctx->pool, parts, some_rows, &job);
+    for (size_t part = 0; part < parts && !w->shares_steps; part++) some_rows(&job, part);
 }
 
 static void run_parts(const walk *w, nnl_task *task) {
@@ -143,25 +180,68 @@ static void give_back(scratch *s) {
     while (s->count > 0) nnl_free(&s->ctx->allocator, s->block[--s->count]);
 }
 
-// The weight (G, H) packed for products with its transpose (forward) or with itself (backward).
-static void pack_weight(walk *w, scratch *s, bool transposed) {
-    if (w->type != NNL_IN_FLOAT || w->T < PACK_STEPS) return;
+// ---- products with weights
+
+static factor factor_of(const walk *w, scratch *s, const nnl_tensor *weight, bool transposed) {
     const nnl_recurrent_kernels *kernels = w->ctx->kernels->recurrent;
-    size_t k = transposed ? w->H : w->G, n = transposed ? w->G : w->H;
-    size_t columns = (n + kernels->panel - 1) / kernels->panel * kernels->panel;
-    w->packed = take(s, k * columns * w->element);
-    if (w->packed) kernels->pack(k, n, w->packed, w->weight_hh, transposed ? 1 : w->H, transposed ? w->H : 1);
+    size_t rows = size_at(weight, 0), columns = size_at(weight, 1);
+    factor f = {.weight = nnl_tensor_data(weight),
+                .transposed = transposed,
+                .k = transposed ? columns : rows,
+                .n = transposed ? rows : columns};
+    if (!w->packs) return f;
+    size_t whole = (f.n + kernels->panel - 1) / kernels->panel * kernels->panel;
+    f.packed = take(s, f.k * whole * w->element);
+    if (f.packed) {
+        kernels->pack(f.k, f.n, f.packed, f.weight, transposed ? 1 : columns, transposed ? columns : 1);
+    }
+    return f;
 }
 
-// c (rows, n) += a (rows, k) times the weight or its transpose; in one piece where it is not packed.
-static void add_product(const walk *w, size_t rows, char *c, const char *a, bool transposed) {
-    size_t k = transposed ? w->H : w->G, n = transposed ? w->G : w->H;
-    if (w->packed) {
-        w->ctx->kernels->recurrent->add_packed(rows, n, k, c, n, a, k, w->packed);
-    } else {
-        nnl_gemm(w->ctx->kernels, w->ctx->pool, w->type, rows, n, k, 1, (nnl_matrix){a, k, false},
-                 (nnl_matrix){w->weight_hh, w->H, transposed}, 1, c, n);
+// c (rows, n) = a (rows, k) f, or c += a f.
+typedef struct product {
+    const walk *w;
+    const factor *f;
+    size_t rows, step_rows, step_columns;
+    char *c;
+    const char *a;
+    bool adds;
+} product;
+
+static size_t pieces_of(size_t size, size_t step) { return step > 0 ? (size + step - 1) / step : 0; }
+
+static void packed_piece(void *arg, size_t piece) {
+    const product *p = arg;
+    const factor *f = p->f;
+    size_t element = p->w->element, across = pieces_of(f->n, p->step_columns);
+    size_t row = piece / across * p->step_rows, column = piece % across * p->step_columns;
+    size_t rows = p->rows - row < p->step_rows ? p->rows - row : p->step_rows;
+    size_t columns = f->n - column < p->step_columns ? f->n - column : p->step_columns;
+    char *c = p->c + (row * f->n + column) * element;
+    for (size_t r = 0; r < rows && !p->adds; r++) memset(c + r * f->n * element, 0, columns * element);
+    p->w->ctx->kernels->recurrent->add_packed(rows, columns, f->k, c, f->n, p->a + row * f->k * element, f->k,
+                                              f->packed + column * f->k * element);
+}
+
+// Called by a part of the batch this stays on its thread; called outside of parts it is shared out.
+static void multiply(const walk *w, const factor *f, size_t rows, char *c, const char *a, bool adds) {
+    if (!f->packed) {
+        size_t ld = f->transposed ? f->k : f->n;
+        nnl_gemm(w->ctx->kernels, w->ctx->pool, w->type, rows, f->n, f->k, 1, (nnl_matrix){a, f->k, false},
+                 (nnl_matrix){f->weight, ld, f->transposed}, adds, c, f->n);
+        return;
     }
+    bool whole = rows * f->n * f->k < SINGLE_PIECE, few = rows <= PIECE_ROWS;
+    product p = {.w = w,
+                 .f = f,
+                 .rows = rows,
+                 .step_rows = whole ? rows : PIECE_ROWS,
+                 .step_columns = whole || !few ? f->n : PIECE_COLUMNS,
+                 .c = c,
+                 .a = a,
+                 .adds = adds};
+    size_t pieces = pieces_of(rows, p.step_rows) * pieces_of(f->n, p.step_columns);
+    nnl_pool_run(w->ctx->pool, pieces, packed_piece, &p);
 }
 
 // ---- forward
@@ -193,9 +273,10 @@ static void forward_part(void *arg, size_t part) {
         size_t t = time_of(w, k);
         if (hidden) memset(hidden, 0, rows * w->G * w->element);
         if (k > 0 || !w->starts_at_zero) {
-            add_product(w, rows, hidden ? hidden : row_at(w, w->gates, t, first, w->G), h, true);
+            char *to = hidden ? hidden : row_at(w, w->gates, t, first, w->G);
+            multiply(w, &w->weight_hh, rows, to, h, true);
         }
-        for (size_t n = first; n < first + rows; n++) forward_row(w, t, n);
+        run_rows(w, t, first, rows, forward_row);
     }
 }
 
@@ -216,22 +297,15 @@ static char *make_bias(walk *w, scratch *s, const nnl_recurrence *r) {
     return bias;
 }
 
-// All steps' gates as far as the input tells them: (T * N, in) times (in, G).
-static void input_product(const walk *w, const nnl_recurrence *r) {
-    nnl_matrix x = {nnl_tensor_data(r->x), w->in, false},
-               weight = {nnl_tensor_data(r->weight_ih), w->in, true};
-    nnl_gemm(w->ctx->kernels, w->ctx->pool, w->type, w->T * w->N, w->G, w->in, 1, x, weight, 0, w->gates,
-             w->G);
-}
-
 static nnl_status run_forward(walk *w, const nnl_recurrence *r) {
     scratch s = {.ctx = w->ctx};
     bool gru = w->cell == NNL_CELL_GRU;
     w->bias = make_bias(w, &s, r);
     if (gru) w->hidden = take(&s, w->N * w->G * w->element);
-    pack_weight(w, &s, true);
+    factor weight_ih = factor_of(w, &s, r->weight_ih, true);
+    w->weight_hh = factor_of(w, &s, r->weight_hh, true);
     if (!s.failed) {
-        input_product(w, r);
+        multiply(w, &weight_ih, w->T * w->N, w->gates, nnl_tensor_data(r->x), false);
         run_parts(w, forward_part);
     }
     give_back(&s);
@@ -446,9 +520,10 @@ static void backward_part(void *arg, size_t part) {
     size_t first = part * w->rows, rows = rows_of_part(w, first);
     for (size_t k = w->T; k-- > 0;) {
         size_t t = time_of(w, k);
-        for (size_t n = first; n < first + rows; n++) backward_row(w, t, n);
+        run_rows(w, t, first, rows, backward_row);
         if (k == 0 && !w->wants_first) break;
-        add_product(w, rows, row_at(w, w->dh, 0, first, w->H), row_at(w, w->dhidden, t, first, w->G), false);
+        multiply(w, &w->weight_hh, rows, row_at(w, w->dh, 0, first, w->H),
+                 row_at(w, w->dhidden, t, first, w->G), true);
     }
 }
 
@@ -495,10 +570,14 @@ static nnl_tensor *weight_ih_gradient(const walk *w, const nnl_tensor *x, const 
 
 static nnl_tensor *input_gradient(const walk *w, const nnl_tensor *x, const nnl_tensor *weight) {
     nnl_tensor *dx = nnl_tensor_new(w->ctx, x->dtype, &x->shape);
-    if (!dx) return NULL;
-    nnl_gemm(w->ctx->kernels, w->ctx->pool, w->type, w->T * w->N, w->in, w->G, 1,
-             (nnl_matrix){w->dgates, w->G, false}, (nnl_matrix){nnl_tensor_data(weight), w->in, false}, 0,
-             nnl_tensor_data(dx), w->in);
+    scratch s = {.ctx = w->ctx};
+    factor f = dx ? factor_of(w, &s, weight, false) : (factor){.weight = NULL};
+    if (!dx || s.failed) {
+        nnl_tensor_release(dx);
+        return NULL;
+    }
+    multiply(w, &f, w->T * w->N, nnl_tensor_data(dx), w->dgates, false);
+    give_back(&s);
     return dx;
 }
 
@@ -535,7 +614,7 @@ static nnl_status weight_gradients(const walk *w, nnl_node *node, nnl_tensor *co
 static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *d, nnl_tensor **dx) {
     scratch s = {.ctx = w->ctx};
     w->zeros = take_zeros(&s, w->H * w->element);
-    pack_weight(w, &s, false);
+    w->weight_hh = factor_of(w, &s, nnl_node_saved(node, SAVED_WEIGHT_HH), false);
     if (!s.failed) run_parts(w, backward_part);
     give_back(&s);
     return s.failed ? w->ctx->status : weight_gradients(w, node, d, dx);
