@@ -85,7 +85,8 @@ static bool is_constant(const nnl_op *op, const nnl_param *p) {
 static bool is_data(const nnl_op *op, const nnl_param *p) {
     bool labels = strcmp(op->name, "cross_entropy") == 0 || strcmp(op->name, "nll_loss") == 0;
     return is_named(p, "condition") || is_named(p, "mask") || is_named(p, "index") ||
-           (is_named(p, "target") && labels) || is_constant(op, p);
+           (is_named(p, "target") && labels) || is_constant(op, p) ||
+           (is_named(p, "input") && strcmp(op->name, "embedding") == 0);
 }
 
 static nnl_tensor *constant(trial *t, nnl_tensor *made) { return t->other[t->others++] = made; }
@@ -149,7 +150,7 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
         if (is_named(p, "min")) *arg = (nnl_arg){.given = true, .number = nnl_number_float(0.5)};
         break;
     case NNL_ARG_INT:
-        arg->i = 1;
+        if (!is_named(p, "padding_idx")) arg->i = 1; // a row without a gradient
         break;
     case NNL_ARG_SHAPE:
         *nnl_call_list(call, i) = shape_argument(t);
