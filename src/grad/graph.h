@@ -6,7 +6,7 @@
 
 #include "grad/op.h"
 
-#define NNL_MAX_SAVED 8
+#define NNL_MAX_SAVED 10
 
 typedef struct nnl_hook {
     struct nnl_hook *next;

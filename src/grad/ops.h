@@ -214,8 +214,8 @@ nnl_status nnl_attention_with_weights(nnl_context *ctx, nnl_tensor *q, nnl_tenso
 nnl_status nnl_split_heads(nnl_context *ctx, nnl_tensor *x, int parts, int64_t heads, nnl_tensor **out);
 nnl_tensor *nnl_join_heads(nnl_context *ctx, nnl_tensor *x);
 
-// rotary.c: pairs of the rows of x (..., T, d), halves or neighbours, turned by angles whose cosines and sines
-// lie in turns (T, d) side by side
+// rotary.c: pairs of the rows of x (..., T, d), halves or neighbours, turned by angles whose cosines and
+// sines lie in turns (T, d) side by side
 nnl_tensor *nnl_rotate(nnl_context *ctx, nnl_tensor *x, nnl_tensor *turns, bool neighbours);
 
 // loss.c: prediction and target of one shape.
@@ -232,6 +232,29 @@ typedef struct nnl_pointwise_options {
     nnl_loss_reduction reduction;
     double p; // the beta of smooth_l1, the delta of huber
 } nnl_pointwise_options;
+
+// embedding.c: rows of weight (rows, features) at positions of any shape, from 1: (*, features). The row
+// `padding` gets no gradient; rows with a norm above max_norm shrink to it in place, 0 for no
+// limit.
+#define NNL_NO_PADDING (-1)
+typedef struct nnl_embedding_options {
+    const char *who; // for messages
+    int64_t padding;
+    double max_norm, norm_type;
+} nnl_embedding_options;
+nnl_tensor *nnl_embedding(nnl_context *ctx, nnl_tensor *index, nnl_tensor *weight,
+                          const nnl_embedding_options *options);
+
+// recurrent.c: one layer of cells in one direction over all time steps, with PyTorch's weights: x (T, N, in),
+// h and c (N, H) or NULL for zeros, weight_ih (gates * H, in), weight_hh (gates * H, H), biases (gates * H)
+// or NULL. lengths (N): int64 in 1 to T, NULL for all T. Results: out[0] (T, N, H), 0 beyond a length; out[1]
+// the last h, and out[2] the LSTM's last c (N, H). There is no derivative of a derivative.
+typedef struct nnl_recurrence {
+    nnl_cell cell;
+    bool reverse; // from the last step to the first
+    nnl_tensor *x, *h, *c, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *lengths;
+} nnl_recurrence;
+nnl_status nnl_recurrent(nnl_context *ctx, const nnl_recurrence *r, nnl_tensor *out[3]);
 
 nnl_tensor *nnl_pointwise_loss_op(nnl_context *ctx, nnl_pointwise_loss kind, nnl_tensor *x,
                                   nnl_tensor *target, const nnl_pointwise_options *options);

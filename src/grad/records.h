@@ -66,6 +66,7 @@ nnl_status nnl_check_positions(nnl_context *ctx, const char *who, const nnl_tens
     GROUP(repeat)                                                                                            \
     GROUP(cumulative)                                                                                        \
     GROUP(dropout)                                                                                           \
+    GROUP(embedding)                                                                                         \
     GROUP(attention)                                                                                         \
     GROUP(loss)                                                                                              \
     GROUP(cross_entropy)                                                                                     \

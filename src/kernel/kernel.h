@@ -191,6 +191,34 @@ typedef struct nnl_adaptive_step {
 typedef void nnl_adaptive_fn(size_t n, void *p, const void *g, void *first, void *second,
                              const nnl_adaptive_step *step);
 
+// One step of a recurrent cell for one row of a batch, n hidden units. Gates come as what input and hidden
+// state add up to (the GRU's as the input's part alone) and leave as their values, side by side in the order
+// of the weights: LSTM i f g o, GRU r z n, plain cells their one, which is not written.
+typedef enum nnl_cell { NNL_CELL_TANH, NNL_CELL_RELU, NNL_CELL_LSTM, NNL_CELL_GRU, NNL_CELL_COUNT } nnl_cell;
+
+typedef struct nnl_cell_step {
+    void *gates;
+    const void *hidden; // GRU: the hidden state's part of the gates
+    const void *bias;   // of each gate; GRU: of r, of z, n's of the input and n's of the hidden part
+    void *h, *c;        // the state, updated; c is the LSTM's alone
+    void *y;            // h once more
+    void *kept;         // for backward: LSTM: c once more; GRU: the hidden part of n; others: unused
+} nnl_cell_step;
+
+// Its backward: dgates, and dh and dc as what is handed to the step before. What reaches it through the gates
+// is not in dh yet.
+typedef struct nnl_cell_back {
+    const void *gates, *kept, *y; // as the step left them
+    const void *before;           // LSTM: c before the step; GRU: h before the step
+    const void *dy;
+    void *dh, *dc;
+    void *dgates;
+    void *dhidden; // GRU: gradient of the hidden part
+} nnl_cell_back;
+
+typedef void nnl_cell_step_fn(size_t n, const nnl_cell_step *step);
+typedef void nnl_cell_back_fn(size_t n, const nnl_cell_back *back);
+
 // The tables, one group for each file of kernel/isa/. Indexed by compute type where the last index is
 // [NNL_COMPUTE_COUNT]; a NULL entry means that the operation has no meaning there.
 typedef struct nnl_convert_kernels {
@@ -371,6 +399,17 @@ typedef struct nnl_attention_kernels {
     void (*rotate[2])(size_t n, void *y, const void *x, const void *turn, bool neighbours, bool back);
 } nnl_attention_kernels;
 
+typedef struct nnl_recurrent_kernels {
+    nnl_cell_step_fn *step[NNL_CELL_COUNT][NNL_COMPUTE_COUNT];
+    nnl_cell_back_fn *back[NNL_CELL_COUNT][NNL_COMPUTE_COUNT];
+    // Floats only. A matrix b (k, n), whose element (i, j) is b[i * row_step + j * column_step], packed for
+    // products c += a b with few rows; out has room for k times n rounded up to whole panels.
+    size_t panel;
+    void (*pack)(size_t k, size_t n, void *out, const void *b, size_t row_step, size_t column_step);
+    void (*add_packed)(size_t m, size_t n, size_t k, void *c, size_t ldc, const void *a, size_t lda,
+                       const void *packed);
+} nnl_recurrent_kernels;
+
 // The groups, one for each file of kernel/isa/: GROUP(name) has the type nnl_NAME_kernels, and a constant
 // nnl_NAME_ISA for each instruction set (nnl_convert_avx2, nnl_elementwise_avx2, ...).
 #define NNL_KERNEL_GROUPS(GROUP)                                                                             \
@@ -386,6 +425,7 @@ typedef struct nnl_attention_kernels {
     GROUP(adaptive)                                                                                          \
     GROUP(product)                                                                                           \
     GROUP(attention)                                                                                         \
+    GROUP(recurrent)                                                                                         \
     GROUP(conv)                                                                                              \
     GROUP(winograd)                                                                                          \
     GROUP(resample)

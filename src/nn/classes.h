@@ -14,6 +14,8 @@
     GROUP(shape)                                                                                             \
     GROUP(dropout)                                                                                           \
     GROUP(norm)                                                                                              \
+    GROUP(embedding)                                                                                         \
+    GROUP(recurrent)                                                                                         \
     GROUP(attention)                                                                                         \
     GROUP(transformer)                                                                                       \
     GROUP(position)                                                                                          \
@@ -29,6 +31,11 @@ NNL_CLASS_GROUPS(NNL_DECLARE_CLASSES)
         .name = "dtype", .type = NNL_OPTION_CHOICE, .choices = "float32 float64 bfloat16 float16",           \
         .doc = "of the parameters"                                                                           \
     }
+
+// Choices of an `init` option; "default" is the layer's own rule (see nn/init.h for the others).
+#define NNL_INITIALIZERS                                                                                     \
+    "default uniform normal trunc_normal zeros ones xavier_uniform xavier_normal kaiming_uniform "           \
+    "kaiming_normal orthogonal"
 
 // A dimension as scripts count it (from 1, or from the end when negative) as one from 0; -1, and the error
 // set, where a tensor of ndim dimensions has it not.

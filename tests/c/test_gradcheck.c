@@ -100,7 +100,8 @@ static bool is_constant(const nnl_op *op, const nnl_param *p) {
 static bool is_data(const nnl_op *op, const nnl_param *p) {
     bool labels = strcmp(op->name, "cross_entropy") == 0 || strcmp(op->name, "nll_loss") == 0;
     bool classes = strcmp(op->name, "one_hot") == 0;
-    return classes || is_named(p, "condition") || is_named(p, "mask") || is_named(p, "index") ||
+    bool rows = is_named(p, "input") && strcmp(op->name, "embedding") == 0;
+    return classes || rows || is_named(p, "condition") || is_named(p, "mask") || is_named(p, "index") ||
            (is_named(p, "target") && labels) || is_constant(op, p);
 }
 
@@ -207,7 +208,7 @@ static void fill_argument(trial *t, nnl_call *call, int i, nnl_tensor *const *in
         if (is_named(p, "min")) *arg = (nnl_arg){.given = true, .number = nnl_number_float(0.5)};
         break;
     case NNL_ARG_INT:
-        arg->i = integer_argument(p);
+        if (!is_named(p, "padding_idx")) arg->i = integer_argument(p); // a row without a gradient
         break;
     case NNL_ARG_INTS:
         *arg = (nnl_arg){.given = true, .is_number = true, .ints = {&two, 1}};
