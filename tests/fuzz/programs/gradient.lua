@@ -12,7 +12,7 @@ local LARGEST = 64 -- elements of one variable
 
 -- What the engine may refuse in a program that is right: changes in place of tensors in the graph.
 local refusals = {
-  "a leaf that requires a gradient cannot be changed", "takes part in the graph", "must be contiguous to be written to",
+  "cannot be changed in place", "takes part in the graph", "must be contiguous to be written to",
   "needs a contiguous tensor outside the graph",
 }
 
@@ -24,7 +24,7 @@ local function new_leaf(source)
   local values = source:list(model.numel(shape), function() return ("%.4f"):format(source:real() * 3 - 1.5) end)
   local name = source:target()
   source.kept = source.kept + 1
-  local text = "%s = nn.tensor(%s, {dtype = \"float64\"}):reshape(%s):requires_grad_()"
+  local text = "%s = nn.tensor(%s, {dtype = \"float64\"}):reshape(%s):clone():requires_grad_()"
   return {text = text:format(name, values, source:shape_text(shape)), leaf = name}
 end
 
@@ -69,7 +69,7 @@ local function reference_loss(chunks, env, leaf, place, step)
   end
   for _, chunk in ipairs(chunks) do
     if not pcall(chunk.run) then return nil end
-    if chunk.leaf == leaf then env[leaf]._storage[place] = env[leaf]._storage[place] + step end
+    if leaf and chunk.leaf == leaf then env[leaf]._storage[place] = env[leaf]._storage[place] + step end
   end
   return env.loss and model.values(env.loss)[1]
 end
@@ -104,14 +104,13 @@ local function compare(machine, lines)
   for _, line in ipairs(lines) do
     local leaf = line.leaf and machine.engine[line.leaf]
     if leaf then
-      local got = leaf.grad and leaf.grad:flatten():tolist()
-      for i = 1, got and #got or 0 do
-        local fine, central = agrees(got[i], loss, chunks, env, line.leaf, i - 1)
+      local got = leaf.grad and leaf.grad:flatten():tolist() or {}
+      for i = 1, leaf:numel() do
+        local fine, central = agrees(got[i] or 0, loss, chunks, env, line.leaf, i - 1)
         if not fine then
-          return ("%s.grad: element %d is %.9g, the difference quotient is %.9g"):format(line.leaf, i, got[i], central)
+          return ("%s.grad: element %d is %s, the difference quotient is %.9g"):format(line.leaf, i, got[i], central)
         end
       end
-      if not got then return line.leaf .. " has no gradient" end
     end
   end
 end

@@ -59,13 +59,13 @@ end
 
 -- Programs whose tensors have not been counted yet are counted together; if some are left, one by one.
 local function leaking(first, last, before)
-  if live() == before then return nil end
+  local now = live()
+  if now == before then return nil end
   for seed = first, last do
     kinds[kind_of(seed)].make(seed)
-    local now = live()
-    if now ~= before then return seed end
+    if live() ~= now then return seed end
   end
-  return last
+  return first
 end
 
 local BATCH = 200

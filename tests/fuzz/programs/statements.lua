@@ -247,7 +247,7 @@ add(3, function(s)
   local name, t = s:variable()
   local kind = s:int(1, 4)
   if kind == 1 then return assigned(s, "%s:argsort(%d, %s)", name, s:dim(t), s:flag()) end
-  if kind == 2 then return assigned(s, "%s:cumsum(%d)", name, s:dim(t)) end
+  if kind == 2 then return assigned(s, "%s:%s(%d)", name, s:pick{"cumsum", "cumprod"}, s:dim(t)) end
   local first = s:target()
   if kind == 3 then return ("%s, %s = %s:sort(%d, %s)"):format(first, s:target(), name, s:dim(t), s:flag()) end
   return ("%s, %s = %s:topk(%d, %d, %s)"):format(first, s:target(), name, s:int(0, 3), s:dim(t), s:flag())

@@ -316,9 +316,10 @@ local function running(combine, start)
     return along(t, dim, {dtype}, function(list)
       local total, out = start, {}
       tolerate_sum(dtype, magnitude(list))
+      model.tolerate(4 * #list * info[info[dtype].compute].step)
       for i = 1, #list do
         total = combine(total, list[i])
-        if dtype ~= "int64" and math.abs(total) > 1e30 then model.undecided() end
+        if dtype ~= "int64" and (math.abs(total) > 1e30 or math.abs(total) < 1e-30 and total ~= 0) then model.undecided() end
         out[i] = total
       end
       return out
@@ -326,6 +327,7 @@ local function running(combine, start)
   end
 end
 both("cumsum", running(function(a, b) return a + b end, 0))
+both("cumprod", running(function(a, b) return a * b end, 1))
 
 both("flip", function(t, ...)
   local result, dims = t, type(...) == "table" and ... or {...}
