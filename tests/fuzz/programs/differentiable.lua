@@ -1,5 +1,5 @@
---- Statements of float64 operations that have gradients, made at random: rows of a weight and a function from the source
--- to a line, or to nil where nothing fits. Values stay small, and away from poles.
+--- Statements of float64 operations that have gradients, made at random: rows of a weight and a function from the
+-- source to a line, or to nil where nothing fits. Values stay small, and away from poles.
 
 local model = require "model"
 
@@ -24,11 +24,14 @@ local function dim(s, t) return s:chance(0.3) and -s:int(1, #t._shape) or s:int(
 -- ---- element by element
 
 local smooth = {
-  "%s:tanh()", "%s:sigmoid()", "%s:sin()", "%s:cos()", "%s:softplus()", "%s:silu()", "%s:gelu()", "%s:mish()", "%s:erf()",
+  "%s:tanh()", "%s:sigmoid()", "%s:sin()", "%s:cos()", "%s:softplus()", "%s:silu()", "%s:gelu()", "%s:mish()",
+  "%s:erf()",
   "%s:square()", "-%s", "%s:abs()", "%s:relu()", "%s:leaky_relu()", "%s:elu()", "%s:log_sigmoid()", "%s:hardtanh()",
-  "%s:tanh():exp()", "%s:tanh():expm1()", "(%s:abs() + 0.5):log()", "(%s:abs() + 0.5):sqrt()", "(%s:abs() + 0.5):rsqrt()",
+  "%s:tanh():exp()", "%s:tanh():expm1()", "(%s:abs() + 0.5):log()", "(%s:abs() + 0.5):sqrt()",
+  "(%s:abs() + 0.5):rsqrt()",
   "(%s:abs() + 0.5):reciprocal()", "%s:abs():log1p()", "%s:clamp(-0.75, 0.75)", "%s:floor()", "%s:sign()", "%s:clone()",
-  "%s:contiguous()", "(%s:abs() + 0.5):log2()", "(%s:abs() + 0.5):log10()", "%s * 0.5", "1.5 - %s", "2 / (%s:abs() + 1)",
+  "%s:contiguous()", "(%s:abs() + 0.5):log2()", "(%s:abs() + 0.5):log10()", "%s * 0.5", "1.5 - %s",
+  "2 / (%s:abs() + 1)",
   "(%s:abs() + 0.5) ^ 1.5", "%s ^ 2", "2 ^ %s:tanh()", "%s %% 0.7", '%s:to("float64")', "%s:round()",
 }
 add(10, function(s) return assigned(s, s:pick(smooth), (s:variable(is_float))) end)
@@ -106,7 +109,9 @@ add(6, function(s)
   if not name then return nil end
   local d = dim(s, t)
   local kind = s:int(1, 6)
-  if kind == 1 then return assigned(s, "%s:%s(%d)", name, s:pick{"softmax", "log_softmax", "cumsum", "flip", "cumprod"}, d) end
+  if kind == 1 then
+    return assigned(s, "%s:%s(%d)", name, s:pick{"softmax", "log_softmax", "cumsum", "flip", "cumprod"}, d)
+  end
   if kind == 2 then
     local first = s:target()
     local form = s:pick{"%s:max(%d, %s)", "%s:min(%d, %s)", "%s:sort(%d, %s)"}
@@ -114,7 +119,9 @@ add(6, function(s)
   end
   if kind == 3 then return s:target() .. (", n = %s:topk(1, %d, %s)"):format(name, d, s:flag()) end
   local reduction = s:pick{"sum", "mean", "prod", "amax", "amin", "logsumexp", "sum", "norm", "var"}
-  if reduction == "norm" then return assigned(s, "(%s + 4):norm(%s, %d, %s)", name, s:pick{"1", "2", "3", "math.huge"}, d, s:flag()) end
+  if reduction == "norm" then
+    return assigned(s, "(%s + 4):norm(%s, %d, %s)", name, s:pick{"1", "2", "3", "math.huge"}, d, s:flag())
+  end
   local dims = s:chance(0.3) and "nil" or tostring(d)
   if reduction == "var" then return assigned(s, "%s:var(%s, %s, false)", name, dims, s:flag()) end
   return assigned(s, "%s:%s(%s, %s)", name, reduction, dims, s:flag())
@@ -147,7 +154,9 @@ end)
 add(3, function(s)
   local name, t = s:variable(is_float)
   local other = s:variable(same_shape(t._shape))
-  if #t._shape > 0 and s:chance(0.6) then return assigned(s, "nn.cat({%s, %s, %s}, %d)", name, other, name, dim(s, t)) end
+  if #t._shape > 0 and s:chance(0.6) then
+    return assigned(s, "nn.cat({%s, %s, %s}, %d)", name, other, name, dim(s, t))
+  end
   return assigned(s, "nn.stack({%s, %s}, %d)", name, other, s:int(1, #t._shape + 1))
 end)
 
@@ -158,6 +167,27 @@ add(4, function(s)
   local other = s:variable(function(x) return has_dims(x) and x._shape[math.max(1, #x._shape - 1)] == inner end)
   if other and s:chance(0.8) then return assigned(s, "%s:matmul(%s)", name, other) end
   return assigned(s, "%s:matmul(%s:transpose(-1, %d))", name, name, -math.min(2, #t._shape))
+end)
+
+add(3, function(s)
+  local name, t = s:variable(has_dims)
+  if not name then return nil end
+  local d = dim(s, t)
+  local forms = {
+    ("%s:roll(%d, %d)"):format(name, s:int(-2, 2), d), ("%s:movedim(%d, 1)"):format(name, d),
+    ("%s:tile({2})"):format(name), ("%s:repeat_interleave(2, %d)"):format(name, d),
+    ("%s:split(2, %d)[1]"):format(name, d), ("%s:chunk(2, %d)[1]"):format(name, d),
+    ("%s:unbind(%d)[1]"):format(name, d),
+  }
+  if #t._shape > 1 then
+    forms[#forms + 1] = ("%s:tril(%d)"):format(name, s:int(-1, 1))
+    forms[#forms + 1] = ("%s:triu(%d)"):format(name, s:int(-1, 1))
+  end
+  if #t._shape == 2 then
+    forms[#forms + 1] = ('nn.einsum("ij,kj->ik", %s, %s)'):format(name, name)
+    forms[#forms + 1] = ('nn.einsum("ij->j", %s)'):format(name)
+  end
+  return assigned(s, "%s", s:pick(forms))
 end)
 
 -- ---- changes in place

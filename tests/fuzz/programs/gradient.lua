@@ -1,5 +1,5 @@
---- Programs of differentiable operations: the engine's gradients beside differences of the reference's results. A change
--- in place of what backward needs must be an error, never a wrong gradient.
+--- Programs of differentiable operations: the engine's gradients beside differences of the reference's results. A
+-- change in place of what backward needs must be an error, never a wrong gradient.
 
 local Machine = require "machine"
 local Source = require "source"
@@ -93,7 +93,9 @@ end
 local function compile(lines)
   local env = {nn = model.functions, math = math}
   local chunks = {}
-  for i, line in ipairs(lines) do chunks[i] = {run = assert(load(line.text, "=program", "t", env)), leaf = line.leaf} end
+  for i, line in ipairs(lines) do
+    chunks[i] = {run = assert(load(line.text, "=program", "t", env)), leaf = line.leaf}
+  end
   return chunks, env
 end
 

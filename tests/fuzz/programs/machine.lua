@@ -1,5 +1,5 @@
 --- Runs the lines of a program with the engine and with the reference side by side, and compares after each. Where
--- results agree within what the operation allows, the reference takes over the engine's, so that no error is carried on.
+-- results agree within what the operation allows, the reference takes over the engine's: errors do not add up.
 
 local nn = require "nnlua"
 local model = require "reference"

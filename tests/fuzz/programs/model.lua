@@ -50,6 +50,13 @@ function model.new(dtype, shape, values)
   return make(data, dtype, shape, model.strides(shape), 0)
 end
 
+--- A new tensor of one number.
+function model.full(dtype, shape, x)
+  local values = {}
+  for i = 1, model.numel(shape) do values[i] = x end
+  return model.new(dtype, shape, values)
+end
+
 --- As new, of numbers from a script, which the dtype must be able to hold.
 function model.given(dtype, shape, values)
   for i = 1, #values do

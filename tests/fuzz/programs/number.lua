@@ -35,6 +35,7 @@ local function rounded(x, format)
   local unit = 2.0 ^ (e - format[1])
   local y = (x / unit + 0x1.8p52) - 0x1.8p52
   local result = y * unit
+  if result == 0 then return x < 0 and -0.0 or 0.0 end
   if result > format[3] then return math.huge end
   if result < -format[3] then return -math.huge end
   return result

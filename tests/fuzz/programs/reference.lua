@@ -5,5 +5,6 @@ require "operations.elementwise"
 require "operations.view"
 require "operations.reduce"
 require "operations.place"
+require "operations.arrange"
 
 return model

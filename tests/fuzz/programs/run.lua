@@ -2,7 +2,7 @@
 -- wrong calls are errors which leave nothing behind. Ends with the line "N passed, N failed".
 --
 --   nnlua tests/fuzz/programs/run.lua [--seconds N] [--programs N] [--seed S] [--kind forward|gradient]
----     [--skip PATTERN] [--keep-going]
+--     [--skip PATTERN] [--keep-going]
 --
 -- A program follows from its seed alone: --seed S --programs 1 runs it again. The program of a failure is printed as
 -- Lua source, without the lines that it does not need. --skip leaves out the statements that a Lua pattern finds.

@@ -9,7 +9,9 @@ local function without(lines, i)
 end
 
 -- What goes wrong, without names and numbers: a shorter program should fail for the same reason.
-local function kind_of(problem) return problem and problem:gsub("^%a:", ""):gsub("\n.*", ""):gsub("[%d.e+-]+", "0"):sub(1, 24) end
+local function kind_of(problem)
+  return problem and problem:gsub("^%a:", ""):gsub("\n.*", ""):gsub("[%d.e+-]+", "0"):sub(1, 24)
+end
 
 --- run(lines) returns what goes wrong, or nil. Returns the shortest list found, and what goes wrong with it.
 return function(lines, run)

@@ -42,7 +42,7 @@ function Source:scalar()
   return self:chance(0.03) and self:pick(strange) or self:pick(common)
 end
 
-function Source:list(n, fn)
+function Source.list(_, n, fn)
   local items = {}
   for i = 1, n do items[i] = fn(i) end
   return "{" .. table.concat(items, ", ") .. "}"
@@ -64,7 +64,9 @@ function Source:shape(ndim)
   return shape
 end
 
-local large_shapes = {{70000}, {263, 521}, {131072}, {140000}, {3, 50000}, {400, 400}, {40, 17, 230}, {65537, 2}, {2, 2, 40000}}
+local large_shapes = {
+  {70000}, {263, 521}, {131072}, {140000}, {3, 50000}, {400, 400}, {40, 17, 230}, {65537, 2}, {2, 2, 40000},
+}
 
 --- A new tensor of the shape and dtype, as an expression.
 function Source:fresh(shape, dtype)
@@ -204,7 +206,8 @@ function Source:key(t)
     local to = self:chance(0.9) and self:int(from, size) or from - 1
     if self:sloppy() then to = to + self:int(-2, 2) end
     if kind == 3 then return ("{%d, %d}"):format(from, to) end
-    return ("{%d, %d, %d}"):format(self:chance(0.2) and from - size - 1 or from, to, self:sloppy() and 0 or self:int(1, 3))
+    local step = self:sloppy() and 0 or self:int(1, 3)
+    return ("{%d, %d, %d}"):format(self:chance(0.2) and from - size - 1 or from, to, step)
   end)
 end
 

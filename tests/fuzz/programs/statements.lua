@@ -30,8 +30,9 @@ end)
 -- ---- element by element
 
 local unary = {
-  "neg", "abs", "sign", "square", "relu", "floor", "ceil", "trunc", "round", "exp", "expm1", "log", "log1p", "log2", "log10",
-  "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "sigmoid", "erf", "log_sigmoid", "silu", "gelu", "mish", "softplus",
+  "neg", "abs", "sign", "square", "relu", "floor", "ceil", "trunc", "round", "exp", "expm1", "log", "log1p", "log2",
+  "log10", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "sigmoid", "erf", "log_sigmoid", "silu", "gelu", "mish",
+  "softplus",
   "leaky_relu", "elu", "hardtanh",
 }
 
@@ -121,7 +122,8 @@ add(4, function(s)
     return assigned(s, "%s:select(%d, %d)", name, d, s:sloppy() and size + 1 or s:int(1, math.max(size, 1)))
   end
   local start = s:int(1, math.max(size, 1))
-  return assigned(s, "%s:narrow(%d, %d, %d)", name, d, start, s:int(s:sloppy() and -1 or 0, math.max(size - start + 1, 0)))
+  local length = s:int(s:sloppy() and -1 or 0, math.max(size - start + 1, 0))
+  return assigned(s, "%s:narrow(%d, %d, %d)", name, d, start, length)
 end)
 
 add(2, function(s)
@@ -188,7 +190,8 @@ add(6, function(s)
   local name, t = s:variable(has_dims)
   if not name then return nil end
   local key = s:key(t)
-  local value = s:chance(0.3) and s:number(t._dtype) or s:operand(picked(s, name, key), nil, s:chance(0.2) and name or nil)
+  local alias = s:chance(0.2) and name or nil
+  local value = s:chance(0.3) and s:number(t._dtype) or s:operand(picked(s, name, key), nil, alias)
   return ("%s[%s] = %s"):format(name, key, value)
 end)
 
@@ -232,7 +235,8 @@ add(7, function(s)
   end
   if kind == 3 and s:chance(0.5) then return assigned(s, "%s:count_nonzero(%s)", name, s:dims(t)) end
   if kind == 4 and s:chance(0.5) then
-    return assigned(s, "%s:norm(%s, %s, %s)", name, s:pick{"nil", "1", "2", "3", "math.huge", "-math.huge", "0.5"}, s:dims(t), s:flag())
+    local p = s:pick{"nil", "1", "2", "3", "math.huge", "-math.huge", "0.5"}
+    return assigned(s, "%s:norm(%s, %s, %s)", name, p, s:dims(t), s:flag())
   end
   return assigned(s, "%s:%s(%s, %s)", name, s:pick(reductions), s:dims(t), s:flag())
 end)
@@ -325,14 +329,67 @@ add(4, function(s)
   return assigned(s, "%s:%s(%s)", name, s:pick{"matmul", "matmul", "matmul", "mm", "mv", "bmm", "dot", "outer"}, other)
 end)
 
+-- ---- order, repetition, slices
+
+add(4, function(s)
+  local name, t = s:variable(function(x) return has_dims(x) and is_small(x) end)
+  if not name then return nil end
+  local d = s:dim(t)
+  local forms = {
+    ("%s:roll(%d, %d)"):format(name, s:int(-3, 3), d), ("%s:roll(%d)"):format(name, s:int(-3, 3)),
+    ("%s:movedim(%d, %d)"):format(name, d, s:dim(t)), ("%s:tile({%d, %d})"):format(name, s:int(0, 2), s:int(1, 2)),
+    ("%s:repeat_interleave(%d, %d)"):format(name, s:int(0, 3), d), ("%s:repeat_interleave(2)"):format(name),
+    ("%s:tril(%d)"):format(name, s:int(-2, 2)), ("%s:triu(%d)"):format(name, s:int(-2, 2)), ("%s:trace()"):format(name),
+    ("%s:split(%d, %d)[1]"):format(name, s:int(1, 3), d), ("%s:chunk(%d, %d)[1]"):format(name, s:int(1, 3), d),
+    ("%s:unbind(%d)[1]"):format(name, d),
+  }
+  return assigned(s, "%s", s:pick(forms))
+end)
+
+add(3, function(s)
+  local name, t = s:variable(function(x) return has_dims(x) and is_small(x) end)
+  if not name then return nil end
+  local d, n = s:int(1, #t._shape), s:int(0, 3)
+  local shape = model.copy_list(t._shape)
+  shape[d] = n
+  local index = s:positions({n}, t._shape[d])
+  local source = s:fresh(shape, s:sloppy() and s:dtype() or t._dtype)
+  local method = s:pick{"index_add", "index_copy", "index_fill", "masked_scatter"}
+  local in_place = s:chance(0.5)
+  local arguments = method == "index_fill" and ("%d, %s, %d"):format(d, index, s:int(0, 3))
+    or method == "masked_scatter" and ("%s, %s"):format(s:mask(s:smaller(t._shape)), s:fresh({12}, t._dtype))
+    or ("%d, %s, %s"):format(d, index, source)
+  if in_place then return ("%s:%s_(%s)"):format(name, method, arguments) end
+  return assigned(s, "%s:%s(%s)", name, method, arguments)
+end)
+
+-- A clone, as the result may be a view or lie in any order.
+local equations = {
+  {"ij,jk->ik", 2}, {"ij,kj->ik", 2}, {"ij->ji", 2}, {"ij->i", 2}, {"ii->i", 2}, {"ii->", 2}, {"ij,ij->ij", 2},
+  {"ij,ij->", 2},
+  {"i,j->ij", 1}, {"i,i->", 1}, {"bij,bjk->bik", 3}, {"bij->bji", 3}, {"bij,bij->b", 3}, {"ijk->k", 3},
+}
+
+add(2, function(s)
+  local row = s:pick(equations)
+  local function fits(x) return #x._shape == row[2] and model.numel(x._shape) < 200 end
+  local name, t = s:variable(fits)
+  if not name then return nil end
+  if not row[1]:find(",", 1, true) then return assigned(s, "nn.einsum(%q, %s):clone()", row[1], name) end
+  local other = s:variable(function(x) return fits(x) and x._dtype == t._dtype end)
+  return assigned(s, "nn.einsum(%q, %s, %s):clone()", row[1], name, other)
+end)
+
 -- ---- what is wrong whatever the tensors are
 
 local wrong = {
   '%s:sum("x")', "%s:add({})", "%s:add()", "%s:reshape(-2)", "%s:reshape(-1, -1)", "nn.cat({})", "nn.cat({%s, 1})",
   "%s:narrow(1, math.maxinteger, 1)", "%s:narrow(1, 1, math.maxinteger)", "%s:select(1, math.mininteger)",
-  "%s:topk(math.maxinteger)", "%s:expand(math.maxinteger, math.maxinteger)", "nn.zeros(math.maxinteger, 4)", "nn.zeros(-1)",
-  "nn.zeros(1 << 40, 1 << 20)", '%s:to("float")', "%s:permute(1, 1, 1, 1, 1, 1, 1, 1, 1)", "%s:view({1.5})", "%s:sum(2.5)",
-  "%s:sum(1, 2)", "%s:add(1, 2, 3, 4)", '%s:sum(1, {keepdims = true})', "%s:reshape(1 << 32, 1 << 32, 1, 3)", "%s[nil]",
+  "%s:topk(math.maxinteger)", "%s:expand(math.maxinteger, math.maxinteger)", "nn.zeros(math.maxinteger, 4)",
+  "nn.zeros(-1)", "nn.zeros(1 << 40, 1 << 20)", '%s:to("float")', "%s:permute(1, 1, 1, 1, 1, 1, 1, 1, 1)", "%s:view({1.5})",
+  "%s:sum(2.5)",
+  "%s:sum(1, 2)",
+  "%s:add(1, 2, 3, 4)", '%s:sum(1, {keepdims = true})', "%s:reshape(1 << 32, 1 << 32, 1, 3)", "%s[nil]",
   "%s[{}][{{1, 2, 3, 4}}]", '%s[{"a"}]', "%s:gather(1, 5)", "%s:index_select(1, {1, 2})", "%s:where(%s, %s, %s)",
   "%s:squeeze(9)", "%s:transpose(1)", "%s:matmul(2)", "nn.stack({%s}, 9)", "%s:item(1):x()", "%s:no_such_method()",
   "%s:masked_fill(1, 2)", '%s:softmax("last")', "nn.tensor({{1, 2}, {3}})", "nn.arange(0, 1 << 62)",

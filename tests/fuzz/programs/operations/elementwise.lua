@@ -105,7 +105,9 @@ local function check_whole(name, a, b, dtype)
 end
 
 -- A number next to an integer tensor is one of its elements.
-local function as_element(x, dtype) return not model.is_tensor(x) and info[dtype].kind == 2 and stored(dtype, x) or x end
+local function as_element(x, dtype)
+  return not model.is_tensor(x) and info[dtype].kind == 2 and stored(dtype, x) or x
+end
 
 -- name: floats, integers, whether floats are exact
 local arithmetic = {
@@ -140,7 +142,8 @@ for name, row in pairs(arithmetic) do
 end
 
 for event, name in pairs{
-  __add = "add", __sub = "sub", __mul = "mul", __div = "div", __pow = "pow", __mod = "remainder", __idiv = "floor_divide",
+  __add = "add", __sub = "sub", __mul = "mul", __div = "div", __pow = "pow", __mod = "remainder",
+  __idiv = "floor_divide",
 } do
   model.Tensor[event] = model.methods[name]
 end
@@ -185,11 +188,13 @@ end
 
 local function same(x) return x end
 
+local function sign(x) return x > 0 and 1 or x < 0 and -1 or 0 end
+
 -- Exact, and integers stay integers: floats, integers.
 local exact = {
   neg = {function(x) return -x end, function(x) return -x end},
   abs = {function(x) return x < 0 and -x or x end, function(x) return x < 0 and -x or x end},
-  sign = {function(x) return x > 0 and 1 or x < 0 and -1 or 0 end, function(x) return x > 0 and 1 or x < 0 and -1 or 0 end},
+  sign = {sign, sign},
   square = {function(x) return x * x end, function(x) return x * x end},
   relu = {function(x) return x < 0 and 0 or x end, function(x) return x < 0 and 0 or x end},
   floor = {whole(math.floor), same},
@@ -325,7 +330,9 @@ for name, dtype in pairs{float = "float32", double = "float64", long = "int64", 
 end
 model.method("clone", function(x) return model.converted(x, x._dtype) end)
 model.method("contiguous", function(x) return model.is_contiguous(x) and x or model.converted(x, x._dtype) end)
-model.method("detach", function(x) return model.alias(x, model.copy_list(x._shape), model.copy_list(x._stride), x._offset) end)
+model.method("detach", function(x)
+  return model.alias(x, model.copy_list(x._shape), model.copy_list(x._stride), x._offset)
+end)
 model.method("requires_grad_", function(x) return x end)
 
 local function choose(condition, a, b, dtype)

@@ -74,7 +74,7 @@ local function slice_places(t, depth, list)
 end
 
 local function read_at(t, key)
-  local shape, list = nil, nil
+  local shape, list
   local depth = 1
   if key._dtype == "bool" then
     list, depth = true_positions(t, key), #key._shape
@@ -248,7 +248,7 @@ function model.functions.cat(list, dim)
       shape[d] = shape[d] + t._shape[d]
     end
   end
-  local out = model.new(dtype, shape, setmetatable({}, {__index = function() return 0 end}))
+  local out = model.full(dtype, shape, 0)
   local start = 1
   for _, t in ipairs(list) do
     if not is_nothing(t) then
@@ -279,7 +279,8 @@ local function product(a, b)
   local y = #b._shape == 1 and b:unsqueeze(2) or b
   local n, k, m = x._shape[#x._shape - 1], x._shape[#x._shape], y._shape[#y._shape]
   if k ~= y._shape[#y._shape - 1] then fail("inner sizes") end
-  local batch = model.broadcast(table.move(x._shape, 1, #x._shape - 2, 1, {}), table.move(y._shape, 1, #y._shape - 2, 1, {}))
+  local function batch_of(t) return table.move(t._shape, 1, #t._shape - 2, 1, {}) end
+  local batch = model.broadcast(batch_of(x), batch_of(y))
   local function wide(t, rows, columns)
     local shape = copy_list(batch)
     shape[#shape + 1], shape[#shape + 2] = rows, columns
@@ -343,7 +344,7 @@ end
 
 local function filled(x)
   return function(shape, options)
-    return model.new(options and options.dtype or "float32", copy_list(shape), setmetatable({}, {__index = function() return x end}))
+    return model.full(options and options.dtype or "float32", copy_list(shape), x)
   end
 end
 functions.zeros, functions.ones = filled(0), filled(1)

@@ -41,10 +41,19 @@ local function reduced(t, marked, keepdim, dtype, fn)
   return model.new(dtype, shape, results)
 end
 
+-- Integers wrap around; floats carry what each addition loses along (Neumaier 1974).
 local function sum_of(list)
-  local sum = 0
-  for i = 1, #list do sum = sum + list[i] end
-  return sum
+  local sum, lost = 0, 0.0
+  for i = 1, #list do
+    local x = list[i]
+    local next_sum = sum + x
+    if math.type(x) == "float" then
+      lost = lost + (math.abs(sum) >= math.abs(x) and (sum - next_sum) + x or (x - next_sum) + sum)
+    end
+    sum = next_sum
+  end
+  if math.type(sum) == "integer" or lost ~= lost or sum - sum ~= 0 then return sum end
+  return sum + lost
 end
 
 local function both(name, fn) model.methods[name], model.functions[name] = fn, fn end
@@ -218,7 +227,7 @@ local function along(t, dim, dtypes, fn, length)
   if not scalar then shape[d] = length end
   local results = {}
   for r, dtype in ipairs(dtypes) do
-    local out = model.new(dtype, shape, setmetatable({}, {__index = function() return 0 end}))
+    local out = model.full(dtype, shape, 0)
     local places = {_shape = model.copy_list(shape), _stride = out._stride, _offset = 0}
     if not scalar then places._shape[d] = math.min(length, 1) end
     for i, start in ipairs(model.places(places)) do
@@ -319,7 +328,8 @@ local function running(combine, start)
       model.tolerate(4 * #list * info[info[dtype].compute].step)
       for i = 1, #list do
         total = combine(total, list[i])
-        if dtype ~= "int64" and (math.abs(total) > 1e30 or math.abs(total) < 1e-30 and total ~= 0) then model.undecided() end
+        local size = math.abs(total)
+        if dtype ~= "int64" and (size > 1e30 or size < 1e-30 and size > 0) then model.undecided() end
         out[i] = total
       end
       return out
