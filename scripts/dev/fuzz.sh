@@ -11,6 +11,10 @@ seconds=${1:-3600}
 
 sh scripts/setup.sh tests
 sh scripts/dev/build.sh build-asan -DCMAKE_BUILD_TYPE=Debug -DNNLUA_SANITIZE=address,undefined
+journal=build-asan/fuzz.seed
 echo "Programs from seed $(($(date +%s) * 1000)) on, for $seconds s."
 ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-    exec build-asan/nnlua tests/fuzz/programs/run.lua --seconds "$seconds" --seed "$(($(date +%s) * 1000))" "$@"
+    build-asan/nnlua tests/fuzz/programs/run.lua --seconds "$seconds" --seed "$(($(date +%s) * 1000))" \
+    --journal "$journal" "$@" && exit
+echo "The last seed was $(cat "$journal"); again: build-asan/nnlua tests/fuzz/programs/run.lua --programs 1 --trace --seed N"
+exit 1

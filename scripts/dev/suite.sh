@@ -79,7 +79,7 @@ for file in tests/cli/*.sh tests/embed/*.sh; do
     [ -e "$file" ] && run "$file" sh "$file"
 done
 # As many programs as take a release build some five seconds; scripts/dev/fuzz.sh runs more, with other seeds.
-run tests/fuzz/programs/run.lua "$NNLUA" tests/fuzz/programs/run.lua --programs "${NNLUA_TEST_PROGRAMS:-1500}"
+run tests/fuzz/programs/run.lua "$NNLUA" tests/fuzz/programs/run.lua --programs "${NNLUA_TEST_PROGRAMS:-2500}"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -185,7 +185,7 @@ add(3, function(s)
   end
   if #t._shape == 2 then
     forms[#forms + 1] = ('nn.einsum("ij,kj->ik", %s, %s)'):format(name, name)
-    forms[#forms + 1] = ('nn.einsum("ij->j", %s)'):format(name)
+    forms[#forms + 1] = ('nn.einsum("ij->j", %s):clone()'):format(name)
   end
   return assigned(s, "%s", s:pick(forms))
 end)

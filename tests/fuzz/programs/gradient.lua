@@ -1,6 +1,7 @@
 --- Programs of differentiable operations: the engine's gradients beside differences of the reference's results. A
 -- change in place of what backward needs must be an error, never a wrong gradient.
 
+local nn = require "nnlua"
 local Machine = require "machine"
 local Source = require "source"
 local model = require "reference"
@@ -117,6 +118,56 @@ local function compare(machine, lines)
   end
 end
 
+-- ---- second derivatives: of the sum of all first ones, each with a weight, beside difference quotients of that sum,
+-- which the engine too has computed
+
+local function weights(t) return nn.arange(1, t:numel() + 1):double():cos():reshape(t.shape) end
+
+local function sum_of_gradients(lines, leaf, place, step)
+  local env, leaves, sum = {nn = nn, math = math}, {}, nil
+  for _, line in ipairs(lines) do
+    assert(load(line.text, "=program", "t", env))()
+    if line.leaf then leaves[#leaves + 1] = env[line.leaf] end
+    if leaf and line.leaf == leaf then
+      local elements = env[leaf]:detach():view(-1)
+      elements[place] = elements[place] + step
+    end
+  end
+  for i, g in ipairs{nn.grad(env.loss, leaves, {create_graph = true})} do
+    local part = (g * weights(leaves[i])):sum()
+    sum = sum and sum + part or part
+  end
+  return sum, leaves
+end
+
+local function quotients(lines, leaf, place, middle)
+  local step = 1e-5
+  local up, down = sum_of_gradients(lines, leaf, place, step), sum_of_gradients(lines, leaf, place, -step)
+  up, down = up:item(), down:item()
+  if not is_finite(up) or not is_finite(down) then return nil end
+  return (up - down) / (2 * step), math.abs((up - middle) - (middle - down)) / step
+end
+
+local function compare_second(lines)
+  local sum, leaves = sum_of_gradients(lines)
+  local middle = sum:item()
+  if not is_finite(middle) or not sum.requires_grad then return nil end
+  sum:backward()
+  local names = {}
+  for _, line in ipairs(lines) do names[#names + 1] = line.leaf end
+  for k, leaf in ipairs(leaves) do
+    local got = leaf.grad and leaf.grad:flatten():tolist() or {}
+    for i = 1, leaf:numel() do
+      local central, kink = quotients(lines, names[k], i, middle)
+      local off = central and math.abs(central - (got[i] or 0)) or 0
+      if off > 1e-4 * math.max(1, math.abs(central or 0), math.abs(middle)) and kink < 0.2 * off then
+        return ("second derivative by %s: element %d is %s, the difference quotient is %.9g"):format(
+          names[k], i, got[i], central)
+      end
+    end
+  end
+end
+
 -- backward, and its gradients beside the difference quotients of the lines that ran.
 local function check(machine, lines)
   local changed = false
@@ -125,7 +176,11 @@ local function check(machine, lines)
   local fine, message = pcall(machine.engine.loss.backward, machine.engine.loss)
   if not fine and changed and type(message) == "string" and message:find("in place", 1, true) then return nil end
   if not fine then return "backward raises: " .. tostring(message) end
-  return compare(machine, lines)
+  local problem = compare(machine, lines)
+  if problem or changed or #lines % 3 > 0 then return problem end
+  fine, problem = pcall(compare_second, lines)
+  if not fine and tostring(problem):find("is not differentiable", 1, true) then return nil end
+  return not fine and "second derivative raises: " .. tostring(problem) or problem
 end
 
 local function new_machine()

@@ -8,6 +8,9 @@ local number = require "number"
 local Machine = {}
 Machine.__index = Machine
 
+-- Whether each line is printed before it runs: what crashes the engine is then the last one.
+Machine.trace = false
+
 local function environment(library) return {nn = library, math = math} end
 
 function Machine.new()
@@ -112,6 +115,10 @@ end
 -- must_fail: an error is wanted from the engine whatever the reference says.
 function Machine:step(line, must_fail)
   model.rtol, model.atol = 0, 0
+  if Machine.trace then
+    print(line)
+    io.stdout:flush()
+  end
   local engine_fine, message = run(self.engine, line)
   if not engine_fine and type(message) ~= "string" then return "bad", "the error is a " .. type(message) end
   if not engine_fine and is_refused(message, self.refusals) then return "refused" end

@@ -2,20 +2,22 @@
 -- wrong calls are errors which leave nothing behind. Ends with the line "N passed, N failed".
 --
 --   nnlua tests/fuzz/programs/run.lua [--seconds N] [--programs N] [--seed S] [--kind forward|gradient]
---     [--skip PATTERN] [--keep-going]
+--     [--skip PATTERN] [--keep-going] [--journal FILE] [--trace]
 --
 -- A program follows from its seed alone: --seed S --programs 1 runs it again. The program of a failure is printed as
 -- Lua source, without the lines that it does not need. --skip leaves out the statements that a Lua pattern finds.
+-- For what crashes: --journal keeps the seed that runs in a file, --trace prints every line before it runs.
 
 local folder = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = folder .. "/?.lua;" .. package.path
 
 local nn = require "nnlua"
+local Machine = require "machine"
 local shrink = require "shrink"
 
 local kinds = {forward = require "forward", gradient = require "gradient"}
 
-local options = {seconds = nil, programs = nil, seed = 1, kind = nil, keep_going = false}
+local options = {seconds = nil, programs = nil, seed = 1, kind = nil, keep_going = false, journal = nil}
 
 local function parse(words)
   local i = 1
@@ -23,6 +25,11 @@ local function parse(words)
     local name = words[i]:match("^%-%-(.*)$")
     if name == "keep-going" then
       options.keep_going = true
+    elseif name == "trace" then
+      Machine.trace = true
+    elseif name == "journal" then
+      i = i + 1
+      options.journal = assert(io.open(words[i] or "", "w"))
     elseif name == "kind" then
       i = i + 1
       options.kind = assert(kinds[words[i]] and words[i], "--kind forward or gradient")
@@ -68,6 +75,14 @@ local function leaking(first, last, before)
   return first
 end
 
+-- The seed that runs now, for the case that it is the last thing that happens.
+local function note(seed)
+  if not options.journal then return end
+  options.journal:seek("set", 0)
+  options.journal:write(("%-20d\n"):format(seed))
+  options.journal:flush()
+end
+
 local BATCH = 200
 
 local function main()
@@ -81,6 +96,7 @@ local function main()
   while not enough() and (failed == 0 or options.keep_going) do
     local kind = kind_of(seed)
     nn.set_num_threads(1 + seed % 3)
+    note(seed)
     local lines, raised, problem = kinds[kind].make(seed)
     count, errors, statements = count + 1, errors + raised, statements + #lines
     if problem then

@@ -386,15 +386,19 @@ local wrong = {
   '%s:sum("x")', "%s:add({})", "%s:add()", "%s:reshape(-2)", "%s:reshape(-1, -1)", "nn.cat({})", "nn.cat({%s, 1})",
   "%s:narrow(1, math.maxinteger, 1)", "%s:narrow(1, 1, math.maxinteger)", "%s:select(1, math.mininteger)",
   "%s:topk(math.maxinteger)", "%s:expand(math.maxinteger, math.maxinteger)", "nn.zeros(math.maxinteger, 4)",
-  "nn.zeros(-1)", "nn.zeros(1 << 40, 1 << 20)", '%s:to("float")', "%s:permute(1, 1, 1, 1, 1, 1, 1, 1, 1)", "%s:view({1.5})",
-  "%s:sum(2.5)",
-  "%s:sum(1, 2)",
-  "%s:add(1, 2, 3, 4)", '%s:sum(1, {keepdims = true})', "%s:reshape(1 << 32, 1 << 32, 1, 3)", "%s[nil]",
+  "nn.zeros(-1)", "nn.zeros(1 << 40, 1 << 20)", '%s:to("float")', "%s:permute(1, 1, 1, 1, 1, 1, 1, 1, 1)",
+  "%s:view({1.5})", "%s:sum(2.5)", "%s:sum(1, 2)", "%s:add(1, 2, 3, 4)",
+  '%s:sum(1, {keepdims = true})', "%s:reshape(1 << 32, 1 << 32, 1, 3)", "%s[nil]",
   "%s[{}][{{1, 2, 3, 4}}]", '%s[{"a"}]', "%s:gather(1, 5)", "%s:index_select(1, {1, 2})", "%s:where(%s, %s, %s)",
   "%s:squeeze(9)", "%s:transpose(1)", "%s:matmul(2)", "nn.stack({%s}, 9)", "%s:item(1):x()", "%s:no_such_method()",
   "%s:masked_fill(1, 2)", '%s:softmax("last")', "nn.tensor({{1, 2}, {3}})", "nn.arange(0, 1 << 62)",
   "%s:unsqueeze(9)", "%s:unflatten(9, {1})", "%s:copy_(3)", "%s:fill_({})", "%s:argmax(1.5)", "nn.full({2}, {})",
   "nn.eye(-3)", "nn.linspace(0, 1, -2)", 'nn.from_bytes("abc", {1})', "%s:flatten(9, 1)", "%s:sort(1, 1)",
+  "%s:backward()", "nn.grad(%s, %s)", "%s:register_hook(print)", "%s:index_add(9, %s, %s)", "%s:scatter(1, %s)",
+  "%s:roll({1, 2}, 1)", 'nn.einsum("ij->k", %s)', 'nn.einsum("->")', "%s:repeat_interleave(-1)", "%s:tile({-1})",
+  "%s:unfold(1, -1, 0)", "%s:chunk(0)", "%s:split(-1)", "%s:diagonal(0, 1, 1)", "nn.functional.linear(%s)",
+  "nn.where(%s, 1)", "%s:clamp()", '%s:gelu("x")', "%s:allclose(1)", "%s:equal({})",
+  "nn.ones({1, 2, 3, 4, 5, 6, 7, 8, 9, 10})", "nn.randint(5, 1, {2})", "nn.randperm(-1)", "%s:size(99)",
 }
 
 --- A line that must be an error in the engine, whatever came before.

@@ -240,9 +240,12 @@ local function along(t, dim, dtypes, fn, length)
   return table.unpack(results)
 end
 
-local function only_wide(t)
-  if t._dtype ~= "float32" and t._dtype ~= "float64" then model.undecided() end
-  model.tolerate(info[t._dtype].step * 32, info[t._dtype].step * 32)
+-- The size of a rounding in what these run in.
+local function row_step(t)
+  check_float(t)
+  local step = info[info[t._dtype].compute].step
+  model.tolerate(step * 32, step * 32)
+  return step
 end
 
 local function log_sum(list)
@@ -255,14 +258,14 @@ end
 
 local function softmax(finish)
   return function(t, dim)
-    only_wide(t)
+    local step = row_step(t)
     return along(t, dim, {t._dtype}, function(list)
       local total, out = log_sum(list), {}
       local biggest = 0
       for i = 1, #list do
         if math.abs(list[i]) < 1e300 then biggest = math.max(biggest, math.abs(list[i])) end
       end
-      model.tolerate(info[t._dtype].step * (8 + 4 * biggest), info[t._dtype].step * 4 * biggest)
+      model.tolerate(step * (8 + 4 * biggest), step * 4 * biggest)
       local broken = total == math.huge or total == -math.huge
       for i = 1, #list do out[i] = broken and 0 / 0 or finish(list[i] - total) end
       return out
@@ -273,10 +276,11 @@ both("softmax", softmax(math.exp))
 both("log_softmax", softmax(function(x) return x end))
 
 both("logsumexp", function(t, dims, keepdim)
-  only_wide(t)
+  if not number.is_float(t._dtype) then model.undecided() end
+  local step = row_step(t)
   return reduced(t, model.dims(t, dims), keepdim, t._dtype, function(list)
     local total, largest = log_sum(list)
-    if math.abs(largest) < 1e300 then model.tolerate(0, info[t._dtype].step * 4 * math.abs(largest)) end
+    if math.abs(largest) < 1e300 then model.tolerate(0, step * 4 * math.abs(largest)) end
     return total
   end)
 end)
