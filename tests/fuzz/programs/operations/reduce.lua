@@ -165,8 +165,9 @@ end
 local function variance(list, t, unbiased)
   if info[t._dtype].size == 4 and magnitude(list) > 1e15 then model.undecided() end -- squares that overflow
   local mean, n = sum_of(list) / #list, #list
-  local sum = 0
-  for i = 1, n do sum = sum + (list[i] - mean) ^ 2 end
+  local squares = {}
+  for i = 1, n do squares[i] = (list[i] - mean) ^ 2 end
+  local sum = sum_of(squares)
   tolerate_sum(t._dtype, (magnitude(list) / math.max(n, 1)) ^ 2 * 4 + math.abs(sum / n), 32)
   return sum / math.max(n - (unbiased and 1 or 0), 0)
 end
@@ -251,9 +252,9 @@ end
 local function log_sum(list)
   local largest = #list > 0 and extreme(list, true) or -math.huge
   if largest == -math.huge or largest == math.huge or is_nan(largest) then return largest, largest end
-  local sum = 0
-  for i = 1, #list do sum = sum + math.exp(list[i] - largest) end
-  return largest + math.log(sum), largest
+  local terms = {}
+  for i = 1, #list do terms[i] = math.exp(list[i] - largest) end
+  return largest + math.log(sum_of(terms)), largest
 end
 
 local function softmax(finish)
