@@ -55,8 +55,8 @@ static nnl_tensor *dim_last(nnl_context *ctx, const nnl_tensor *x, int dim) {
     return copy;
 }
 
-// The last dimension put back to dim, contiguous. Takes x.
-static nnl_tensor *dim_back(nnl_context *ctx, nnl_tensor *x, int dim) {
+// The last dimension put back to dim. Takes x; the result is contiguous only where nothing moved.
+static nnl_tensor *dim_back(nnl_tensor *x, int dim) {
     nnl_shape shape = x->shape;
     int64_t stride[NNL_MAX_DIMS];
     int last = shape.ndim - 1;
@@ -67,11 +67,9 @@ static nnl_tensor *dim_back(nnl_context *ctx, nnl_tensor *x, int dim) {
         stride[d] = x->stride[from];
     }
     nnl_tensor *turned = nnl_tensor_alias(x, &shape, stride, x->offset);
-    nnl_tensor *out = turned ? nnl_tensor_new(ctx, x->dtype, &shape) : NULL;
-    if (out) nnl_apply_copy(out, turned);
-    nnl_tensor_release(turned);
+    if (turned) turned->is_view = false;
     nnl_tensor_release(x);
-    return out;
+    return turned;
 }
 
 static nnl_tensor *rows_forward(nnl_context *ctx, nnl_tensor *x, int dim, nnl_row_fn *const *kernels) {
@@ -86,7 +84,7 @@ static nnl_tensor *rows_forward(nnl_context *ctx, nnl_tensor *x, int dim, nnl_ro
                      .n = n,
                      .element = nnl_dtype_size(x->dtype)};
         run_rows(ctx, &j);
-        out = dim_back(ctx, out, dim);
+        out = dim_back(out, dim);
     }
     nnl_tensor_release(rows);
     return out;
@@ -106,7 +104,7 @@ static nnl_tensor *rows_backward(nnl_context *ctx, nnl_tensor *dout, nnl_tensor 
                      .n = n,
                      .element = nnl_dtype_size(y->dtype)};
         run_rows(ctx, &j);
-        out = dim_back(ctx, out, dim);
+        out = dim_back(out, dim);
     }
     nnl_tensor_release(a);
     nnl_tensor_release(b);

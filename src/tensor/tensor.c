@@ -113,7 +113,8 @@ int64_t nnl_tensor_numel(const nnl_tensor *t) { return nnl_shape_numel(&t->shape
 bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
     int64_t step = 1;
     for (int d = t->shape.ndim - 1; d >= 0; d--) {
-        if (t->shape.size[d] != 1 && t->stride[d] != step) return nnl_tensor_numel(t) == 0;
+        if (t->shape.size[d] == 0) return true;
+        if (t->shape.size[d] != 1 && t->stride[d] != step) return false;
         step *= t->shape.size[d];
     }
     return true;

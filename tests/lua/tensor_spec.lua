@@ -153,24 +153,6 @@ describe("a tensor", function()
     assert_tensor(t, { 2, 3 }, { 0, 5, 6, 7, 7, 7 })
   end)
 
-  it("is contiguous where it has no elements, whatever was done to it", function()
-    assert.is_true(nn.zeros(2, 3):narrow(2, 3, 0):t():is_contiguous())
-    assert.is_true(nn.zeros(5, 1, 1):expand(-1, 0, 3):is_contiguous())
-    assert.is_false(nn.zeros(3, 2):t():is_contiguous())
-  end)
-
-  it("lies in row-major order after softmax over any dimension", function()
-    for _, name in ipairs { "softmax", "log_softmax" } do
-      for dim = 1, 3 do
-        local x = nn.rand(2, 3, 4)
-        assert.is_true(x[name](x, dim):is_contiguous())
-        assert.is_true(x[name](x:transpose(1, 3), dim):is_contiguous())
-      end
-    end
-    local x = nn.rand(2, 3)
-    assert.is_true(x:softmax(1):view(6):allclose(x:t():softmax(2):t():reshape(6)))
-  end)
-
   it("takes no shape whose number of elements is larger than any integer", function()
     for _, size in ipairs { 1 << 32, 1 << 62 } do
       assert.has_error(function() nn.zeros(0):reshape(size, size, 4) end)
