@@ -59,10 +59,12 @@ end
 
 --- As new, of numbers from a script, which the dtype must be able to hold.
 function model.given(dtype, shape, values)
+  local list = {}
   for i = 1, #values do
     if not number.holds(dtype, values[i]) then model.fail("%s cannot hold %s", dtype, values[i]) end
+    list[i] = number.written(dtype, values[i])
   end
-  return model.new(dtype, shape, values)
+  return model.new(dtype, shape, list)
 end
 
 function model.alias(t, shape, stride, offset) return make(t._storage, t._dtype, shape, stride, offset) end
@@ -164,16 +166,16 @@ end
 
 --- Whether one element of the storage stands for several, as after expand.
 function model.repeats(t)
-  local several = false
   for d = 1, #t._shape do
-    if t._shape[d] == 0 then return false end
-    several = several or t._shape[d] > 1 and t._stride[d] == 0
+    if t._shape[d] > 1 and t._stride[d] == 0 then return true end
   end
-  return several
+  return false
 end
 
 --- Raises where the tensor cannot be written to in place.
 function model.check_writable(t)
+  local nothing = model.numel(t._shape) == 0
+  if model.repeats(t) and nothing then model.undecided() end -- nothing is written: an error all the same, or none
   if model.repeats(t) then model.fail("a repeated element cannot be written to") end
   local seen = {}
   for _, place in ipairs(model.places(t)) do

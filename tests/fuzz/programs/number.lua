@@ -70,6 +70,11 @@ end
 --- What is read after x has been stored: a float, an integer, or 0 and 1 for bool.
 function number.stored(dtype, x) return store[dtype](x) end
 
+--- The same of a number from a script: 16-bit floats are made of it by way of float32, as in PyTorch.
+function number.written(dtype, x)
+  return store[dtype](number.info[dtype].size == 2 and store.float32(x) or x)
+end
+
 --- Whether a script may write this number to an element of the dtype.
 function number.holds(dtype, x)
   if dtype == "uint8" then return x > -256 and x < 256 end

@@ -206,7 +206,7 @@ both("index_copy", function(t, dim, index, source)
 end, true)
 
 both("index_fill", function(t, dim, index, value)
-  return on_slices(t, dim, index, number.stored(t._dtype, value), function(_, b) return b end)
+  return on_slices(t, dim, index, number.written(t._dtype, value), function(_, b) return b end)
 end, true)
 
 both("masked_scatter", function(t, mask, source)

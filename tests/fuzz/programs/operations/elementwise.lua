@@ -29,7 +29,7 @@ local function loaded(x, shape, compute)
   if model.is_tensor(x) then
     list = model.values(model.expanded(x, shape))
   else
-    for i = 1, model.numel(shape) do list[i] = x end
+    for i = 1, model.numel(shape) do list[i] = number.written(compute, x) end
   end
   for i = 1, #list do list[i] = stored(compute, list[i]) end
   return list

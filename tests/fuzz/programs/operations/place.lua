@@ -201,7 +201,7 @@ local function scatter(combine)
       end
       values = model.values(model.alias(source, index._shape, source._stride, source._offset))
     else
-      for i = 1, #places do values[i] = number.stored(t._dtype, source) end
+      for i = 1, #places do values[i] = number.written(t._dtype, source) end
     end
     for i, place in ipairs(places) do
       out._storage[place] = number.stored(t._dtype, combine(out._storage[place], values[i]))

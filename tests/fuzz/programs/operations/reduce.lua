@@ -81,12 +81,14 @@ end)
 both("prod", function(t, dims, keepdim)
   local dtype = number.is_float(t._dtype) and t._dtype or "int64"
   return reduced(t, model.dims(t, dims), keepdim, dtype, function(list)
-    local product = 1
-    for i = 1, #list do product = product * list[i] end
+    local product, size = 1, 1
+    for i = 1, #list do
+      product = product * list[i]
+      size = list[i] == 0 and size or size * math.abs(list[i])
+    end
     if dtype ~= "int64" then model.tolerate(8 * #list * info[info[dtype].compute].step, 1e-37) end
     -- where the order decides whether it overflows on the way
-    local size = math.abs(product)
-    if dtype ~= "int64" and size ~= 0 and (size > 1e30 or size < 1e-30) then model.undecided() end
+    if dtype ~= "int64" and (size > 1e30 or size < 1e-30) then model.undecided() end
     return product
   end)
 end)
