@@ -88,14 +88,14 @@ check_collector() {
 
 check_valgrind() {
     sh scripts/dev/build.sh build --tests || return 1
-    NNLUA_TEST_SECONDS=3600 \
+    NNLUA_TEST_SECONDS=3600 NNLUA_TEST_PROGRAMS=100 \
         NNLUA_TEST_PREFIX="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9" \
         sh scripts/dev/suite.sh build
 }
 
 check_threads() {
     sh scripts/dev/build.sh build-tsan --tests -DCMAKE_BUILD_TYPE=Debug -DNNLUA_SANITIZE=thread || return 1
-    TSAN_OPTIONS=halt_on_error=1 sh scripts/dev/suite.sh build-tsan
+    NNLUA_TEST_PROGRAMS=500 TSAN_OPTIONS=halt_on_error=1 sh scripts/dev/suite.sh build-tsan
 }
 
 sh scripts/setup.sh tests checks || exit 1

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the tests with a build that is there: tests/c, tests/lua, tests/cli and tests/embed. The last line is
-# "N passed, N failed"; exit code 1 if any failed, or none ran.
+# Runs the tests with a build that is there: tests/c, tests/lua, tests/cli, tests/embed and, for some seconds and with
+# the same seeds each time, tests/fuzz. The last line is "N passed, N failed"; exit code 1 if any failed, or none ran.
 #
 #   sh scripts/dev/suite.sh FOLDER [PATTERN...]      only test files whose path contains one of the patterns
 #
@@ -78,6 +78,8 @@ done
 for file in tests/cli/*.sh tests/embed/*.sh; do
     [ -e "$file" ] && run "$file" sh "$file"
 done
+# As many programs as take a release build some five seconds; scripts/dev/fuzz.sh runs more, with other seeds.
+run tests/fuzz/programs/run.lua "$NNLUA" tests/fuzz/programs/run.lua --programs "${NNLUA_TEST_PROGRAMS:-2500}"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

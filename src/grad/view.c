@@ -70,10 +70,11 @@ static nnl_status complete_shape(nnl_context *ctx, const char *who, const nnl_te
     char from[NNL_SHAPE_TEXT], to[NNL_SHAPE_TEXT];
     int64_t known = 1, numel = nnl_tensor_numel(x);
     int open = -1;
+    bool huge = false;
     nnl_shape asked = *shape;
     for (int d = 0; d < shape->ndim; d++) {
         if (shape->size[d] >= 0) {
-            known *= shape->size[d];
+            huge = huge || __builtin_mul_overflow(known, shape->size[d], &known);
         } else if (shape->size[d] == -1 && open < 0) {
             open = d;
         } else {
@@ -81,11 +82,11 @@ static nnl_status complete_shape(nnl_context *ctx, const char *who, const nnl_te
                             who, nnl_shape_text(&asked, to));
         }
     }
-    if (open >= 0 && known > 0 && numel % known == 0) {
+    if (open >= 0 && !huge && known > 0 && numel % known == 0) {
         shape->size[open] = numel / known;
         return NNL_OK;
     }
-    if (open < 0 && known == numel) return NNL_OK;
+    if (open < 0 && !huge && known == numel) return NNL_OK;
     return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: %lld elements of shape %s do not make shape %s", who,
                     (long long)numel, nnl_shape_text(&x->shape, from), nnl_shape_text(&asked, to));
 }

@@ -173,6 +173,14 @@ describe("a tensor", function()
     assert_tensor(t, { 2, 3 }, { 0, 5, 6, 7, 7, 7 })
   end)
 
+  it("takes no shape whose number of elements is larger than any integer", function()
+    for _, size in ipairs { 1 << 32, 1 << 62 } do
+      assert.has_error(function() nn.zeros(0):reshape(size, size, 4) end)
+      assert.has_error(function() nn.zeros(0, 3):view({ size, size, -1 }) end)
+    end
+    assert_tensor(nn.zeros(0, 3):reshape(2, 0), { 2, 0 }, {})
+  end)
+
   it("gives Lua's own numbers and booleans", function()
     assert.equal(2.5, nn.tensor(2.5):item())
     assert.equal("integer", math.type(nn.tensor({ 3 }, { dtype = "int64" }):item()))
