@@ -40,8 +40,8 @@ static nnl_tensor *common_part(const nnl_tensor *t, const pad_state *s, int64_t 
 static nnl_status copy_common(nnl_context *ctx, const nnl_tensor *y, const nnl_tensor *x,
                               const pad_state *s) {
     nnl_tensor *to = common_part(y, s, 1), *from = to ? common_part(x, s, -1) : NULL;
-    bool there = to && nnl_tensor_numel(to) > 0 && nnl_tensor_numel(from) > 0;
-    if (from && there) nnl_apply_copy(to, from);
+    bool there = from && nnl_tensor_numel(to) > 0 && nnl_tensor_numel(from) > 0;
+    if (there) nnl_apply_copy(to, from);
     nnl_status status = from ? NNL_OK : ctx->status;
     nnl_tensor_release(to);
     nnl_tensor_release(from);

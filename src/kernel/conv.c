@@ -15,8 +15,6 @@
 #define ALIGNMENT 64
 
 size_t nnl_conv_aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-static size_t cut_up(size_t n, size_t by) { return (n + by - 1) / by; }
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static ptrdiff_t floor_divided(ptrdiff_t a, ptrdiff_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 

@@ -14,6 +14,8 @@ nnl_conv_direction nnl_conv_direction_of(const nnl_conv_plan *plan);
 const size_t *nnl_conv_target_size(const nnl_conv_plan *plan);
 
 size_t nnl_conv_aligned(size_t bytes);
+static inline size_t cut_up(size_t n, size_t by) { return (n + by - 1) / by; }
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 // Rows of places in one part, into window.rows: as many as keep the window and `other` (may be NULL) within
 // `bytes`, fewer where there would be too few parts. Lays out the window.

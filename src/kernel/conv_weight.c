@@ -12,9 +12,6 @@
 // Channels of dy fewer than this share of a vector are taken one by one.
 #define SHARE_OF_LANES 4
 
-static size_t cut_up(size_t n, size_t by) { return (n + by - 1) / by; }
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 static size_t area(const nnl_conv_plan *p) { return p->shape.kernel[0] * p->shape.kernel[1]; }
 static size_t taps_of_group(const nnl_conv_plan *p) { return p->shape.in * area(p); }
 static size_t chunk_elements(const nnl_conv_plan *p) { return p->shape.groups * taps_of_group(p) * p->ld; }

@@ -175,7 +175,8 @@ static int64_t size_argument(const nnl_param *p) {
 // sum(op(...) * weights), the weights being different for every element so that no error can hide in the sum.
 static nnl_tensor *weighted_sum(nnl_context *ctx, nnl_tensor *out) {
     nnl_tensor *weights = engine_steps(ctx, NNL_FLOAT64, out->shape, 0.5, 0.3);
-    nnl_tensor *product = nnl_mul(ctx, out, weights), *sum = nnl_sum(ctx, product, 0, NULL, false);
+    nnl_tensor *product = weights ? nnl_mul(ctx, out, weights) : NULL;
+    nnl_tensor *sum = product ? nnl_sum(ctx, product, 0, NULL, false) : NULL;
     nnl_tensor_release(weights);
     nnl_tensor_release(product);
     return sum;
@@ -248,13 +249,14 @@ static nnl_tensor *weighted_square(nnl_context *ctx, nnl_tensor *out) {
 static nnl_tensor *weighted_sum_of_list(nnl_context *ctx, nnl_tensor_list list, bool second) {
     nnl_tensor *total = NULL;
     for (size_t k = 0; k < list.count; k++) {
-        nnl_tensor *sum = second ? weighted_square(ctx, list.items[k]) : weighted_sum(ctx, list.items[k]),
-                   *share = nnl_mul_number(ctx, sum, (double)k + 1);
-        nnl_tensor *more = total ? nnl_add(ctx, total, share) : nnl_tensor_retain(share);
+        nnl_tensor *sum = second ? weighted_square(ctx, list.items[k]) : weighted_sum(ctx, list.items[k]);
+        nnl_tensor *share = sum ? nnl_mul_number(ctx, sum, (double)k + 1) : NULL;
+        nnl_tensor *more = !share ? NULL : total ? nnl_add(ctx, total, share) : nnl_tensor_retain(share);
         nnl_tensor_release(sum);
         nnl_tensor_release(share);
         nnl_tensor_release(total);
         total = more;
+        if (!more) break;
     }
     return total;
 }
@@ -273,12 +275,15 @@ static nnl_tensor *run_op(trial *t) {
     int used = 0, constants = 0;
     nnl_call_init(&call, t->op);
     nnl_random_seed(&t->ctx->random, 1); // the same dropout every time
-    for (int k = 0; k < t->leaves; k++)
+    bool there = true;
+    for (int k = 0; k < t->leaves; k++) {
         inputs[k] = look(t->ctx, t->op, t->leaf[k], t->how, rank_of(t->op, k));
+        there = there && inputs[k];
+    }
     for (int i = 0; i < NNL_MAX_ARGS && t->op->params[i].kind != NNL_ARG_END; i++) {
         fill_argument(t, &call, i, inputs, &used, &constants);
     }
-    nnl_status status = nnl_call_run(t->ctx, &call);
+    nnl_status status = there ? nnl_call_run(t->ctx, &call) : t->ctx->status;
     nnl_tensor *loss = status == NNL_OK ? loss_of(t->ctx, &call, t->second) : NULL;
     nnl_call_release_results(t->ctx, &call);
     for (int k = 0; k < NNL_MAX_OUTPUTS; k++) nnl_tensor_release(call.out[k]);
@@ -331,6 +336,34 @@ static void compare(trial *t, int k) {
     }
 }
 
+static nnl_status walk(trial *t) {
+    const nnl_backward_options options = {false, false};
+    nnl_tensor *loss = run(t);
+    nnl_status status = loss ? NNL_OK : t->ctx->status;
+    if (loss && nnl_requires_grad(loss)) status = nnl_backward(t->ctx, loss, NULL, &options);
+    nnl_tensor_release(loss);
+    for (int k = 0; k < t->leaves; k++) nnl_grad_set(t->ctx, t->leaf[k], NULL);
+    return status;
+}
+
+// Whichever allocation of forward and backward fails: an error, and nothing stays.
+static void check_failures(trial *t) {
+    nnl_context *ctx = t->ctx;
+    if (walk(t) != NNL_OK) return; // views keep the gradient's place of their leaf from here on
+    int64_t live = ctx->live_tensors;
+    size_t bytes = ctx->allocator.stats.live;
+    for (int64_t k = 0;; k++) {
+        ctx->allocator.fail_after = k;
+        nnl_status status = walk(t);
+        bool failed = ctx->allocator.fail_after < 0;
+        ctx->allocator.fail_after = -1;
+        if (!failed) return;
+        CHECK_MESSAGE(status == NNL_ERR_MEMORY, "%s, allocation %d: %s", t->op->name, (int)k, ctx->error);
+        CHECK_MESSAGE(ctx->live_tensors == live && ctx->allocator.stats.live == bytes,
+                      "%s, allocation %d leaks", t->op->name, (int)k);
+    }
+}
+
 static void check_op(nnl_context *ctx, const nnl_op *op, layout how, bool second) {
     trial t = {.ctx = ctx, .op = op, .how = how, .second = second};
     const nnl_backward_options options = {false, false};
@@ -347,6 +380,7 @@ static void check_op(nnl_context *ctx, const nnl_op *op, layout how, bool second
         for (int k = 0; k < t.leaves; k++) compare(&t, k);
     }
     nnl_tensor_release(loss);
+    if (!second) check_failures(&t);
     for (int k = 0; k < t.leaves; k++) nnl_tensor_release(t.leaf[k]);
     for (int k = 0; k < t.others; k++) nnl_tensor_release(t.other[k]);
 }
