@@ -35,6 +35,8 @@ static void read_dims(const reading *r, int index, int param) {
     }
     int count = (int)lua_rawlen(L, index);
     if (count > NNL_MAX_DIMS) nnl_arg_error(L, r->bind, index, "too many dimensions");
+    if (count == 0 && !nnl_is_empty_table(L, index))
+        nnl_arg_error(L, r->bind, index, "list of dimensions expected, got a table with names");
     for (int i = 0; i < count; i++) {
         lua_rawgeti(L, index, i + 1);
         list->size[list->ndim++] = nnl_check_dim(L, r->bind, lua_gettop(L), ndim);

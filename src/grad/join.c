@@ -56,7 +56,10 @@ static nnl_status cat_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *con
     int64_t start = 0;
     for (int i = 0; i < node->n_inputs; i++) {
         if (nnl_node_needs(node, i)) {
-            dx[i] = nnl_slice(ctx, dout[0], (int)sizes[0], start, sizes[i + 1], 1);
+            const nnl_shape *shape = &node->input[i]->shape;
+            bool none = shape->ndim == 1 && shape->size[0] == 0; // fits anything, and is no slice of it
+            dx[i] = none ? nnl_tensor_new(ctx, dout[0]->dtype, shape)
+                         : nnl_slice(ctx, dout[0], (int)sizes[0], start, sizes[i + 1], 1);
             if (!dx[i]) return ctx->status;
         }
         start += sizes[i + 1];

@@ -103,10 +103,26 @@ static nnl_status var_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *con
     return dx[0] ? NNL_OK : ctx->status;
 }
 
+static nnl_status var_forward(nnl_context *ctx, nnl_call *call);
+
+// The variance of 16-bit floats may be more than these hold: its root is taken in float32.
+static nnl_status std_of_halves(nnl_context *ctx, nnl_call *call) {
+    nnl_call wide = *call;
+    nnl_tensor *x = nnl_to(ctx, call->arg[0].tensor, NNL_FLOAT32), *out = NULL;
+    wide.arg[0].tensor = x;
+    if (x && var_forward(ctx, &wide) == NNL_OK) out = wide.out[0];
+    call->out[0] = out ? nnl_to(ctx, out, call->arg[0].tensor->dtype) : NULL;
+    nnl_tensor_release(x);
+    nnl_tensor_release(out);
+    return call->out[0] ? NNL_OK : ctx->status;
+}
+
 // var, and std (variant 1), its square root
 static nnl_status var_forward(nnl_context *ctx, nnl_call *call) {
     nnl_shape dims;
     double count;
+    nnl_dtype dtype = call->arg[0].tensor->dtype;
+    if (call->op->variant && (dtype == NNL_FLOAT16 || dtype == NNL_BFLOAT16)) return std_of_halves(ctx, call);
     nnl_status status = check_float(ctx, call->op->name, call->arg[0].tensor);
     if (status == NNL_OK) status = listed_dims(ctx, call, 1, &dims, &count);
     if (status != NNL_OK) return status;
@@ -151,10 +167,14 @@ static nnl_status norm_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 static const nnl_op norm_record = {.name = "norm", .outputs = 1, .backward = norm_backward};
 
 static nnl_tensor *two_norm(nnl_context *ctx, nnl_tensor *x, const bool *dropped, bool keepdim) {
-    nnl_tensor *out = nnl_reduced(ctx, NNL_REDUCE_SUM_SQUARE, x, dropped, keepdim, x->dtype);
+    nnl_dtype wide = x->dtype == NNL_FLOAT64 ? NNL_FLOAT64 : NNL_FLOAT32; // 16 bits do not hold all squares
+    nnl_tensor *squares = nnl_reduced(ctx, NNL_REDUCE_SUM_SQUARE, x, dropped, keepdim, wide);
+    if (!squares) return NULL;
+    nnl_compute type = nnl_tensor_compute(squares);
+    nnl_apply_unary(squares, squares, type, ctx->kernels->elementwise->unary[NNL_UNARY_sqrt][type], NULL);
+    nnl_tensor *out = nnl_to(ctx, squares, x->dtype);
+    nnl_tensor_release(squares);
     if (!out) return NULL;
-    nnl_compute type = nnl_tensor_compute(out);
-    nnl_apply_unary(out, out, type, ctx->kernels->elementwise->unary[NNL_UNARY_sqrt][type], NULL);
     nnl_shape kept = nnl_shape_reduced(&x->shape, dropped, true);
     nnl_status status = nnl_record(ctx, &(nnl_recording){.op = &norm_record,
                                                          .n_inputs = 1,

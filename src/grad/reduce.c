@@ -122,6 +122,13 @@ static nnl_status sum_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *con
     return dx[0] ? NNL_OK : ctx->status;
 }
 
+static nnl_status as_dtype(nnl_context *ctx, nnl_call *call, nnl_dtype dtype) {
+    nnl_tensor *out = call->out[0];
+    call->out[0] = nnl_to(ctx, out, dtype);
+    nnl_tensor_release(out);
+    return call->out[0] ? NNL_OK : ctx->status;
+}
+
 static nnl_status mean_forward(nnl_context *ctx, nnl_call *call) {
     nnl_tensor *x = call->arg[0].tensor;
     bool dropped[NNL_MAX_DIMS];
@@ -132,12 +139,14 @@ static nnl_status mean_forward(nnl_context *ctx, nnl_call *call) {
     }
     nnl_status status = nnl_call_dims(ctx, call, 1, x, dropped);
     if (status != NNL_OK) return status;
-    nnl_tensor *out = nnl_reduced(ctx, NNL_REDUCE_SUM, x, dropped, call->arg[2].flag, x->dtype);
+    nnl_tensor *out = nnl_reduced(ctx, NNL_REDUCE_SUM, x, dropped, call->arg[2].flag,
+                                  working_dtype(x->dtype)); // 16 bits may not hold the sum
     if (!out) return ctx->status;
     nnl_compute type = nnl_tensor_compute(out);
     nnl_apply_binary_number(out, out, nnl_number_float(count_of(x, dropped)), false, type, NNL_BINARY_div);
     call->out[0] = out;
-    return record_reduction(ctx, call, x, dropped, false);
+    status = as_dtype(ctx, call, x->dtype);
+    return status == NNL_OK ? record_reduction(ctx, call, x, dropped, false) : status;
 }
 
 static nnl_status mean_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
