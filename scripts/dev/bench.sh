@@ -1,6 +1,6 @@
 #!/bin/sh
 # bench.sh: times nnlua and PyTorch in turn, A B A B, each at its best setting, and prints the ratios of the least times.
-# Usage: sh scripts/dev/bench.sh [mlp|tensors] [ROUNDS] [PATTERN of the cases of `tensors`]
+# Usage: sh scripts/dev/bench.sh [NAME] [ROUNDS] [PATTERN]     bench/NAME.lua beside bench/NAME.py; the pattern picks cases
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -63,12 +63,13 @@ awk -v what="$what" '
     printf "%-34s %10.2f %10.2f %8.1f\n", "prediction, PyTorch traced", a, b, b / a
   }
   # ratio: how many times as long the better of the two settings of PyTorch takes
-  function tensors_table(  i, a, b, c) {
+  function tensors_table(  i, a, b, c, speed) {
     printf "%-28s %10s %8s %10s %10s %8s\n", "case/threads, microseconds", "nnlua", "GB/s", "PyTorch", "its memory", "ratio"
     printf "%-28s %10s %8s %10s %10s %8s\n", "", "", "", "", "kept", ""
     for (i = 1; i <= count; i++) {
       a = least["nnlua " order[i]]; b = least["torch " order[i]]; c = least["kept " order[i]]
-      printf "%-28s %10.0f %8.1f %10.0f %10.0f %8.2f%s\n", order[i], a, bytes[order[i]] / a / 1000, b, c,
+      speed = bytes[order[i]] > 0 ? sprintf("%.1f", bytes[order[i]] / a / 1000) : "-"
+      printf "%-28s %10.5g %8s %10.5g %10.5g %8.2f%s\n", order[i], a, speed, b, c,
         (b < c ? b : c) / a, (b < c ? b : c) < a ? " <" : ""
     }
   }

@@ -27,11 +27,8 @@ static nnl_status record_write(nnl_context *ctx, nnl_tensor *t, const nnl_tensor
                                             .state_size = sizeof part});
 }
 
-static bool is_expanded(const nnl_tensor *t) {
-    for (int d = 0; d < t->shape.ndim; d++) {
-        if (t->stride[d] == 0 && t->shape.size[d] > 1) return true;
-    }
-    return false;
+static bool is_shared(const nnl_tensor *t) {
+    return !nnl_tensor_is_contiguous(t) && nnl_overlaps(&t->shape, t->stride);
 }
 
 static nnl_status check_leaf(nnl_context *ctx, const char *who, const nnl_tensor *t) {
@@ -69,11 +66,11 @@ static void forget_base(nnl_tensor *t) {
 }
 
 nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, nnl_tensor *t, bool recorded) {
-    if (is_expanded(t)) {
+    if (is_shared(t)) {
         return nnl_fail(
             ctx, NNL_ERR_STATE,
-            "%s: several elements of an expanded tensor share memory; clone() it before changing it "
-            "in place",
+            "%s: several elements of an expanded or unfolded tensor share memory; clone() it before "
+            "changing it in place",
             who);
     }
     if (!ctx->grad_enabled) return NNL_OK;

@@ -223,6 +223,7 @@ nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_
     if (!requires_grad && !t->autograd) return NNL_OK;
     if (!nnl_autograd_of(ctx, t)) return NNL_ERR_MEMORY;
     t->autograd->requires_grad = requires_grad;
+    if (requires_grad) nnl_tensor_stand_alone(t);
     return NNL_OK;
 }
 

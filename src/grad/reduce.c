@@ -175,7 +175,7 @@ static nnl_status prod_forward(nnl_context *ctx, nnl_call *call) {
 static nnl_tensor *product_of_others(nnl_context *ctx, nnl_tensor *x, const reduce_state *state) {
     bool dropped[NNL_MAX_DIMS];
     for (int d = 0; d < x->shape.ndim; d++)
-        dropped[d] = state->kept.size[d] != x->shape.size[d] || state->count == 1;
+        dropped[d] = state->kept.size[d] != x->shape.size[d] || x->shape.size[d] == 1;
     nnl_tensor *none = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
     if (!none) return NULL;
     nnl_apply_fill(none, nnl_number_int(0));

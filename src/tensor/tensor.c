@@ -111,6 +111,12 @@ void nnl_tensor_release(nnl_tensor *t) {
     nnl_context_release(ctx);
 }
 
+void nnl_tensor_stand_alone(nnl_tensor *t) {
+    nnl_tensor_release(t->base);
+    t->base = NULL;
+    t->seen = 0;
+}
+
 // ---- holds
 
 static void hold_link(nnl_hold *hold, nnl_storage *storage) {

@@ -79,6 +79,9 @@ static inline bool nnl_tensor_is_contiguous(const nnl_tensor *t) {
     return true;
 }
 
+// A view is one no more: it is the base of views of its own from here on. The elements stay shared.
+void nnl_tensor_stand_alone(nnl_tensor *t);
+
 // Note that the elements have changed in place: holds of them end.
 void nnl_tensor_changed(nnl_tensor *t);
 

@@ -1,4 +1,4 @@
--- small.lua: the time of one operation on 100 elements, in microseconds, as lines "name<TAB>time". Beside small.py.
+-- small.lua: the time of one operation on 100 elements, in microseconds, as lines "name time". Beside small.py.
 
 local nn = require "nnlua"
 
@@ -9,14 +9,14 @@ local a, b = nn.randn(100), nn.randn(100)
 local sink
 
 local workloads = {
-  { "a + b", function() for _ = 1, COUNT do sink = a + b end end },
-  { "a * 2", function() for _ = 1, COUNT do sink = a * 2 end end },
+  { "a+b", function() for _ = 1, COUNT do sink = a + b end end },
+  { "a*2", function() for _ = 1, COUNT do sink = a * 2 end end },
   { "a:sum()", function() for _ = 1, COUNT do sink = a:sum() end end },
   { "a[i]", function() for i = 1, COUNT do sink = a[i % 100 + 1] end end },
-  { "a[i] = x", function() for i = 1, COUNT do a[i % 100 + 1] = 0.5 end end },
+  { "a[i]=x", function() for i = 1, COUNT do a[i % 100 + 1] = 0.5 end end },
   { "a:add_(b)", function() for _ = 1, COUNT do a:add_(b) end end },
   { "a:exp()", function() for _ = 1, COUNT do sink = b:exp() end end },
-  { "a:reshape(10, 10)", function() for _ = 1, COUNT do sink = b:reshape(10, 10) end end },
+  { "a:reshape(10,10)", function() for _ = 1, COUNT do sink = b:reshape(10, 10) end end },
 }
 
 local function least(run)
@@ -29,5 +29,5 @@ local function least(run)
   return best / COUNT * 1e6
 end
 
-for _, workload in ipairs(workloads) do print(("%s\t%.4f"):format(workload[1], least(workload[2]))) end
+for _, workload in ipairs(workloads) do print(("%s %.4f"):format(workload[1], least(workload[2]))) end
 return sink

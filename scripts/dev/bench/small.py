@@ -50,8 +50,8 @@ def reshape():
 
 
 WORKLOADS = [
-    ("a + b", add), ("a * 2", scale), ("a:sum()", total), ("a[i]", read), ("a[i] = x", write),
-    ("a:add_(b)", add_in_place), ("a:exp()", exp), ("a:reshape(10, 10)", reshape),
+    ("a+b", add), ("a*2", scale), ("a:sum()", total), ("a[i]", read), ("a[i]=x", write),
+    ("a:add_(b)", add_in_place), ("a:exp()", exp), ("a:reshape(10,10)", reshape),
 ]
 
 
@@ -65,4 +65,4 @@ def least(run):
 
 
 for name, run in WORKLOADS:
-    print(f"{name}\t{least(run):.4f}")
+    print(f"{name} {least(run):.4f}")
