@@ -214,8 +214,8 @@ nnl_status nnl_attention_with_weights(nnl_context *ctx, nnl_tensor *q, nnl_tenso
 nnl_status nnl_split_heads(nnl_context *ctx, nnl_tensor *x, int parts, int64_t heads, nnl_tensor **out);
 nnl_tensor *nnl_join_heads(nnl_context *ctx, nnl_tensor *x);
 
-// rotary.c: pairs of the rows of x (..., T, d), halves or neighbours, turned by angles whose cosines and sines
-// lie in turns (T, d) side by side
+// rotary.c: pairs of the rows of x (..., T, d), halves or neighbours, turned by angles whose cosines and
+// sines lie in turns (T, d) side by side
 nnl_tensor *nnl_rotate(nnl_context *ctx, nnl_tensor *x, nnl_tensor *turns, bool neighbours);
 
 // loss.c: prediction and target of one shape.
