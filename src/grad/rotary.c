@@ -19,7 +19,8 @@ typedef struct turning {
 
 static void turn_part(void *arg, size_t part) {
     const turning *j = arg;
-    size_t last = (part + 1) * j->step < j->rows ? (part + 1) * j->step : j->rows, bytes = j->size * j->element;
+    size_t last = (part + 1) * j->step < j->rows ? (part + 1) * j->step : j->rows,
+           bytes = j->size * j->element;
     for (size_t row = part * j->step; row < last; row++) {
         j->kernels->rotate[j->type](j->size / 2, j->y + row * bytes, j->x + row * bytes,
                                     j->turns + row % j->length * bytes, j->state->neighbours, j->state->back);
@@ -72,7 +73,8 @@ static nnl_tensor *rotate(nnl_context *ctx, nnl_tensor *x, nnl_tensor *turns, ro
     return NULL;
 }
 
-static nnl_status rotate_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
+static nnl_status rotate_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
+                                  nnl_tensor **dx) {
     const rotary_state *s = node->state;
     dx[0] = rotate(ctx, dout[0], nnl_node_saved(node, 0), (rotary_state){s->neighbours, !s->back});
     return dx[0] ? NNL_OK : ctx->status;

@@ -39,14 +39,13 @@ nnl_tensor *nnl_activate(nnl_context *ctx, const nnl_activation *activation, nnl
     return nnl_tensor_retain(x);
 }
 
-// Activations of one number with no parameters are part of the product's own pass.
-static bool is_fused(const nnl_activation *activation) {
+bool nnl_activation_is_fused(const nnl_activation *activation) {
     return activation->kind == NNL_ACTIVATION_UNARY && activation->p[0] == 0 && activation->p[1] == 0;
 }
 
 nnl_tensor *nnl_linear_activated(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                                  const nnl_activation *activation) {
-    bool fused = is_fused(activation);
+    bool fused = nnl_activation_is_fused(activation);
     nnl_tensor *y = nnl_linear(ctx, x, weight, bias, fused ? activation->unary : NNL_UNARY_COUNT);
     if (!y || fused || activation->kind == NNL_ACTIVATION_NONE) return y;
     nnl_tensor *out = nnl_activate(ctx, activation, y);

@@ -25,8 +25,9 @@ static nnl_status replace(nnl_context *ctx, nnl_tensor **t, nnl_tensor *made) {
 
 nnl_status nnl_check_heads(nnl_context *ctx, const char *who, int64_t dim, int64_t heads) {
     if (dim % heads == 0) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_ARGUMENT, "%s: the dimensions must be divisible by the heads, got %lld and %lld",
-                    who, (long long)dim, (long long)heads);
+    return nnl_fail(ctx, NNL_ERR_ARGUMENT,
+                    "%s: the dimensions must be divisible by the heads, got %lld and %lld", who,
+                    (long long)dim, (long long)heads);
 }
 
 // The size of key (1) and value (2) that their weights take.
@@ -49,18 +50,19 @@ static nnl_status check_inputs(nnl_context *ctx, const nnl_multi_head *m, nnl_te
         return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected input (N, L, %lld) or (L, %lld), got %s", m->who,
                         (long long)m->dim, (long long)m->dim, text[0]);
     }
-    return nnl_fail(ctx, NNL_ERR_SHAPE,
-                    "%s: expected query (N, L, %lld), key (N, S, %lld) and value (N, S, %lld), or all without "
-                    "N, got %s, %s and %s",
-                    m->who, (long long)m->dim, (long long)input_size(m, 1), (long long)input_size(m, 2),
-                    text[0], text[1], text[2]);
+    return nnl_fail(
+        ctx, NNL_ERR_SHAPE,
+        "%s: expected query (N, L, %lld), key (N, S, %lld) and value (N, S, %lld), or all without "
+        "N, got %s, %s and %s",
+        m->who, (long long)m->dim, (long long)input_size(m, 1), (long long)input_size(m, 2), text[0], text[1],
+        text[2]);
 }
 
 // ---- projections
 
 // x times rows first * dim to (first + count) * dim of the packed weight, as `count` parts of heads.
-static nnl_status project_packed(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *x, int first, int count,
-                                 nnl_tensor **heads) {
+static nnl_status project_packed(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *x, int first,
+                                 int count, nnl_tensor **heads) {
     int64_t from = first * m->dim, rows = count * m->dim;
     bool whole = count == 3;
     nnl_tensor *weight =
@@ -88,7 +90,8 @@ static nnl_status project_one(nnl_context *ctx, const nnl_multi_head *m, nnl_ten
 }
 
 // Query, key and value as heads (..., heads, T, dim / heads); inputs that are one tensor share a product.
-static nnl_status project(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *const *x, nnl_tensor **heads) {
+static nnl_status project(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *const *x,
+                          nnl_tensor **heads) {
     nnl_status status = NNL_OK;
     if (!m->in_weight) {
         for (int i = 0; i < 3 && status == NNL_OK; i++) status = project_one(ctx, m, x[i], i, heads);
@@ -140,16 +143,18 @@ static nnl_status check_cache(nnl_context *ctx, const nnl_multi_head *m, nnl_ten
     bool batched = k->shape.ndim == 4 && cache->shape.ndim == 4;
     int64_t needed = m->offset + last_size(k, 2);
     if (nnl_grad_wanted(ctx, heads, 3) || nnl_requires_grad(cache)) {
-        return nnl_fail(ctx, NNL_ERR_STATE, "%s: a cache is for generation: call the layer in nn.no_grad", m->who);
+        return nnl_fail(ctx, NNL_ERR_STATE, "%s: a cache is for generation: call the layer in nn.no_grad",
+                        m->who);
     }
     if (!batched || cache->shape.size[0] != 2 || cache->shape.size[1] != k->shape.size[0] ||
         cache->shape.size[2] < needed || cache->shape.size[3] != m->dim || cache->dtype != k->dtype ||
         !nnl_tensor_is_contiguous(cache)) {
-        return nnl_fail(ctx, NNL_ERR_SHAPE,
-                        "%s: expected a cache (2, %lld, %lld or more, %lld) of %s for batched input, got %s of %s",
-                        m->who, (long long)(batched ? k->shape.size[0] : 1), (long long)needed,
-                        (long long)m->dim, nnl_dtype_get(k->dtype)->name, nnl_shape_text(&cache->shape, got),
-                        nnl_dtype_get(cache->dtype)->name);
+        return nnl_fail(
+            ctx, NNL_ERR_SHAPE,
+            "%s: expected a cache (2, %lld, %lld or more, %lld) of %s for batched input, got %s of %s",
+            m->who, (long long)(batched ? k->shape.size[0] : 1), (long long)needed, (long long)m->dim,
+            nnl_dtype_get(k->dtype)->name, nnl_shape_text(&cache->shape, got),
+            nnl_dtype_get(cache->dtype)->name);
     }
     return NNL_OK;
 }
@@ -179,12 +184,12 @@ static nnl_status use_cache(nnl_context *ctx, const nnl_multi_head *m, nnl_tenso
 
 // ---- masks. In all of them true blocks, and numbers are added.
 
-static nnl_status wrong_mask(nnl_context *ctx, const nnl_multi_head *m, const char *name, const nnl_tensor *mask,
-                             const nnl_shape *expected) {
+static nnl_status wrong_mask(nnl_context *ctx, const nnl_multi_head *m, const char *name,
+                             const nnl_tensor *mask, const nnl_shape *expected) {
     char got[NNL_SHAPE_TEXT], text[NNL_SHAPE_TEXT];
     if (mask->dtype != NNL_BOOL && !nnl_dtype_is_float(mask->dtype)) {
-        return nnl_fail(ctx, NNL_ERR_DTYPE, "%s: expected %s of bool or of a float dtype, got %s", m->who, name,
-                        nnl_dtype_get(mask->dtype)->name);
+        return nnl_fail(ctx, NNL_ERR_DTYPE, "%s: expected %s of bool or of a float dtype, got %s", m->who,
+                        name, nnl_dtype_get(mask->dtype)->name);
     }
     return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected %s of shape %s, got %s", m->who, name,
                     nnl_shape_text(expected, text), nnl_shape_text(&mask->shape, got));
@@ -226,7 +231,8 @@ static nnl_tensor *padding_mask(nnl_context *ctx, const nnl_multi_head *m, const
 static nnl_tensor *to_added(nnl_context *ctx, nnl_tensor *mask, nnl_dtype dtype) {
     nnl_shape none = {.ndim = 0};
     if (mask->dtype != NNL_BOOL) return mask;
-    nnl_tensor *low = nnl_tensor_new(ctx, dtype, &none), *zero = low ? nnl_tensor_new(ctx, dtype, &none) : NULL;
+    nnl_tensor *low = nnl_tensor_new(ctx, dtype, &none),
+               *zero = low ? nnl_tensor_new(ctx, dtype, &none) : NULL;
     if (low) nnl_apply_fill(low, nnl_number_float((double)-INFINITY));
     if (zero) nnl_apply_fill(zero, nnl_number_float(0));
     nnl_tensor *out = zero ? nnl_where(ctx, mask, low, zero) : NULL;
@@ -273,8 +279,8 @@ static nnl_tensor *with_more_keys(nnl_context *ctx, const nnl_multi_head *m, nnl
 }
 
 // All masks as one, into options; scores is the shape without more keys.
-static nnl_status find_mask(nnl_context *ctx, const nnl_multi_head *m, const nnl_shape *scores, nnl_dtype dtype,
-                            nnl_attention_options *options) {
+static nnl_status find_mask(nnl_context *ctx, const nnl_multi_head *m, const nnl_shape *scores,
+                            nnl_dtype dtype, nnl_attention_options *options) {
     nnl_tensor *mask = NULL;
     bool more = more_keys(m) > 0;
     options->causal = m->causal && !more;
@@ -297,7 +303,8 @@ static nnl_status find_mask(nnl_context *ctx, const nnl_multi_head *m, const nnl
 // ---- whole
 
 // The mean over heads, or all of them.
-static nnl_status give_weights(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *weights, nnl_tensor **out) {
+static nnl_status give_weights(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *weights,
+                               nnl_tensor **out) {
     int64_t heads = weights->shape.ndim - 3;
     *out = m->average_weights ? nnl_mean(ctx, weights, 1, &heads, false) : nnl_tensor_retain(weights);
     return *out ? NNL_OK : ctx->status;
@@ -322,7 +329,8 @@ static nnl_status attend(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *
     return out[0] ? status : ctx->status;
 }
 
-static nnl_status attend_masked(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor **heads, nnl_tensor **out) {
+static nnl_status attend_masked(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor **heads,
+                                nnl_tensor **out) {
     nnl_attention_options options = {
         .blocked = true, .dropout = m->dropout, .scale = (double)NAN, .offset = m->cache ? m->offset : 0};
     nnl_status status = m->cache ? use_cache(ctx, m, heads) : NNL_OK;
@@ -358,7 +366,7 @@ nnl_status nnl_multi_head_reset(nnl_context *ctx, const nnl_multi_head *m) {
     const nnl_initializer *uniform = nnl_initializer_named("xavier_uniform", strlen("xavier_uniform"));
     nnl_tensor *const projection[4] = {m->in_weight, m->q_weight, m->k_weight, m->v_weight};
     nnl_tensor *const row[2] = {m->bias_k, m->bias_v};
-    nnl_status status = nnl_check_heads(ctx, m->who, m->dim, m->heads);
+    nnl_status status = NNL_OK;
     for (int i = 0; i < 4 && status == NNL_OK; i++) {
         if (projection[i]) status = nnl_initialize_default(ctx, uniform, projection[i]);
     }
@@ -417,12 +425,17 @@ static nnl_multi_head multi_head_of(const nnl_layer *layer) {
                             .dropout = layer->training ? option[DROPOUT].d : 0};
 }
 
+static nnl_status mha_check(nnl_context *ctx, const nnl_layer *layer) {
+    return nnl_check_heads(ctx, "nn.MultiHeadAttention", layer->option[DIM].i, layer->option[HEADS].i);
+}
+
 static nnl_status mha_reset(nnl_context *ctx, nnl_layer *layer) {
     nnl_multi_head m = multi_head_of(layer);
     return nnl_multi_head_reset(ctx, &m);
 }
 
-static nnl_status mha_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs, nnl_tensor **out) {
+static nnl_status mha_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
+                              nnl_tensor **out) {
     const nnl_option_value *call = layer->call;
     nnl_multi_head m = multi_head_of(layer);
     m.mask = call[CALL_MASK].tensor;
@@ -439,7 +452,8 @@ static nnl_status mha_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *co
 static const nnl_option call_options[] = {
     [CALL_MASK] = {.name = "attn_mask",
                    .type = NNL_OPTION_TENSOR,
-                   .doc = "(L, S), (N * heads, L, S) or (N, heads, L, S): bool, true where blocked, or added"},
+                   .doc =
+                       "(L, S), (N * heads, L, S) or (N, heads, L, S): bool, true where blocked, or added"},
     [CALL_PADDING] = {.name = "key_padding_mask",
                       .type = NNL_OPTION_TENSOR,
                       .doc = "(N, S): bool, true for keys that nobody sees, or added"},
@@ -466,9 +480,10 @@ static const nnl_option call_options[] = {
 
 const nnl_layer_class nnl_attention_classes[] = {
     {.name = "MultiHeadAttention",
-     .doc = "Attention by several heads: query (N, L, embed_dim), key (N, S, kdim), value (N, S, vdim), or all "
-            "without N, to (N, L, embed_dim) (Vaswani et al. 2017). Key is query and value is key where left "
-            "out",
+     .doc =
+         "Attention by several heads: query (N, L, embed_dim), key (N, S, kdim), value (N, S, vdim), or all "
+         "without N, to (N, L, embed_dim) (Vaswani et al. 2017). Key is query and value is key where left "
+         "out",
      .inputs = 1,
      .takes = "query key value",
      .gives = "output weights",
@@ -497,6 +512,7 @@ const nnl_layer_class nnl_attention_classes[] = {
                [OUT_BIAS] = {"out_proj.bias", "embed_dim", .when = "bias"}},
      .copies = &sizes,
      .has = has_slot,
+     .check = mha_check,
      .reset = mha_reset,
      .forward = mha_forward},
     {.name = NULL},

@@ -36,17 +36,12 @@ static nnl_status check_input(nnl_context *ctx, const nnl_layer *layer, const nn
     return NNL_OK;
 }
 
-// Activations of one number with no parameters are part of the product's own pass.
-static bool is_fused(const nnl_activation *activation) {
-    return activation->kind == NNL_ACTIVATION_UNARY && activation->p[0] == 0 && activation->p[1] == 0;
-}
-
 static nnl_status dense_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
                                 nnl_tensor **out) {
     nnl_status status = check_input(ctx, layer, inputs[0]);
     if (status != NNL_OK) return status;
     const nnl_activation *activation = nnl_weighted_activation(layer, SHARED);
-    bool fused = is_fused(activation);
+    bool fused = nnl_activation_is_fused(activation);
     nnl_tensor *y = nnl_linear(ctx, inputs[0], layer->tensor[NNL_WEIGHT], layer->tensor[NNL_BIAS],
                                fused ? activation->unary : NNL_UNARY_COUNT);
     return nnl_weighted_finish(ctx, layer, SHARED, y, fused, out);

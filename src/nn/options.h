@@ -67,6 +67,8 @@ typedef struct nnl_activation {
 enum { NNL_ACTIVATION_RELU = 2 };
 extern const nnl_activation nnl_activations[];
 nnl_tensor *nnl_activate(nnl_context *ctx, const nnl_activation *activation, nnl_tensor *x);
+// Whether nnl_linear takes it: those of one number with no parameters.
+bool nnl_activation_is_fused(const nnl_activation *activation);
 // activation(x weight^T + bias), in one pass where the activation allows it.
 nnl_tensor *nnl_linear_activated(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                                  const nnl_activation *activation);

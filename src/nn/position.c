@@ -5,12 +5,12 @@
 
 #include <math.h>
 
-// Row p (from 0) of a table: its first value, and how it goes on; `pairs` values are `step` of a base apart.
+// A table: row p (from 0) holds a sine and a cosine of p / base^(2 k / dim) for k = 0, 1, ...
 typedef struct table_form {
-    int64_t size;        // of a row
-    double base;         // angle k of a row is p / base^(2 k / dim)
+    int64_t size; // of a row
+    double base;
     int64_t dim;
-    bool cosines_first;  // of each neighbouring pair
+    bool cosines_first;
 } table_form;
 
 static void fill_row(const table_form *form, int64_t row, double *out) {
@@ -62,8 +62,8 @@ static nnl_status check_sequence(nnl_context *ctx, const nnl_layer *layer, const
                         nnl_dtype_get(x->dtype)->name);
     }
     if (layer->call[0].i + x->shape.size[ndim - 2] <= most) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_SHAPE, "nn.PositionalEncoding: max_len is %lld, got input %s at offset %lld", most,
-                    nnl_shape_text(&x->shape, got), (long long)layer->call[0].i);
+    return nnl_fail(ctx, NNL_ERR_SHAPE, "nn.PositionalEncoding: max_len is %lld, got input %s at offset %lld",
+                    most, nnl_shape_text(&x->shape, got), (long long)layer->call[0].i);
 }
 
 // x + (sin(p), cos(p), sin(p / 10000^(2 / dim)), ...) for position p
@@ -87,7 +87,7 @@ static nnl_status encoding_forward(nnl_context *ctx, nnl_layer *layer, nnl_tenso
 
 enum { ROTARY_DIM, BASE, INTERLEAVED };
 
-static nnl_status rotary_reset(nnl_context *ctx, nnl_layer *layer) {
+static nnl_status rotary_check(nnl_context *ctx, const nnl_layer *layer) {
     int64_t dim = layer->option[ROTARY_DIM].i;
     if (dim % 2 == 0) return NNL_OK;
     return nnl_fail(ctx, NNL_ERR_ARGUMENT, "nn.RotaryEmbedding: option 'dim' must be even, got %lld",
@@ -150,8 +150,9 @@ const nnl_layer_class nnl_position_classes[] = {
                               .doc = "probability of a 0 while training"}},
      .forward = encoding_forward},
     {.name = "RotaryEmbedding",
-     .doc = "Rotates pairs of queries or keys (N, heads, T, dim) by angles that grow with the position, so that "
-            "their products depend on its difference (Su et al. 2021)",
+     .doc =
+         "Rotates pairs of queries or keys (N, heads, T, dim) by angles that grow with the position, so that "
+         "their products depend on its difference (Su et al. 2021)",
      .inputs = 1,
      .call = call_options,
      .options = {[ROTARY_DIM] = SIZE("dim", "size of each vector, even"),
@@ -164,8 +165,9 @@ const nnl_layer_class nnl_position_classes[] = {
                            .doc = "pair k turns by position / base^(2 k / dim)"},
                  [INTERLEAVED] = {.name = "interleaved",
                                   .type = NNL_OPTION_BOOL,
-                                  .doc = "whether pairs are neighbours; by default k and k + dim / 2 are one"}},
-     .reset = rotary_reset,
+                                  .doc =
+                                      "whether pairs are neighbours; by default k and k + dim / 2 are one"}},
+     .check = rotary_check,
      .forward = rotary_forward},
     {.name = NULL},
 };

@@ -24,7 +24,8 @@ enum {
     DECODER_SLOTS = NORM3 + 2
 };
 
-// A part of a layer on its way through it: what is added to the stream, given the normalised one. Returns new.
+// A part of a layer on its way through it: what is added to the stream, given the normalised one. Returns
+// new.
 typedef nnl_tensor *branch_fn(nnl_context *ctx, nnl_layer *layer, nnl_tensor *x, nnl_tensor *memory);
 
 static const char *who_of(const nnl_layer *layer) {
@@ -95,6 +96,10 @@ static nnl_tensor *with_branch(nnl_context *ctx, nnl_layer *layer, int norm, bra
     return out;
 }
 
+static nnl_status check(nnl_context *ctx, const nnl_layer *layer) {
+    return nnl_check_heads(ctx, who_of(layer), layer->option[DIM].i, layer->option[HEADS].i);
+}
+
 static nnl_status reset(nnl_context *ctx, nnl_layer *layer) {
     bool decoder = layer->class->variant == 1;
     nnl_tensor **t = layer->tensor;
@@ -126,13 +131,14 @@ static nnl_tensor *encoder_attention(nnl_context *ctx, nnl_layer *layer, nnl_ten
     return attend(ctx, &m, x, x);
 }
 
-static nnl_status check_input(nnl_context *ctx, const nnl_layer *layer, const char *name, const nnl_tensor *x) {
+static nnl_status check_input(nnl_context *ctx, const nnl_layer *layer, const char *name,
+                              const nnl_tensor *x) {
     char got[NNL_SHAPE_TEXT];
     int ndim = x->shape.ndim;
     long long dim = (long long)layer->option[DIM].i;
     if ((ndim == 2 || ndim == 3) && x->shape.size[ndim - 1] == dim) return NNL_OK;
-    return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected %s (N, L, %lld) or (L, %lld), got %s", who_of(layer), name,
-                    dim, dim, nnl_shape_text(&x->shape, got));
+    return nnl_fail(ctx, NNL_ERR_SHAPE, "%s: expected %s (N, L, %lld) or (L, %lld), got %s", who_of(layer),
+                    name, dim, dim, nnl_shape_text(&x->shape, got));
 }
 
 static nnl_status encoder_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
@@ -225,34 +231,36 @@ static const nnl_option decoder_call[] = {
     }
 
 #define OPTIONS                                                                                              \
-    {[DIM] = SIZE("d_model", true, 0, "size of each position's vector"),                                     \
-     [HEADS] = SIZE("nhead", true, 0, "heads of attention, which share the dimensions evenly"),              \
-     [FEEDFORWARD] = SIZE("dim_feedforward", false, 2048, "size between the two linear layers"),             \
-     [DROPOUT] = {.name = "dropout",                                                                         \
-                  .type = NNL_OPTION_NUMBER,                                                                 \
-                  .fallback = {0.1},                                                                         \
-                  .low = 0,                                                                                  \
-                  .high = 1,                                                                                 \
-                  .doc = "probability of a 0 while training"},                                               \
-     [ACTIVATION] = {.name = "activation",                                                                   \
-                     .type = NNL_OPTION_ACTIVATION,                                                          \
-                     .fallback = {NNL_ACTIVATION_RELU},                                                      \
-                     .doc = "between the two linear layers"},                                                \
-     [EPS] = {.name = "layer_norm_eps",                                                                      \
-              .type = NNL_OPTION_NUMBER,                                                                     \
-              .fallback = {1e-5},                                                                            \
-              .low = 0,                                                                                      \
-              .high = INFINITY,                                                                              \
-              .doc = "added to variances"},                                                                  \
-     [NORM_FIRST] = FLAG("norm_first", 0, "whether to normalise before each part instead of behind it"),     \
-     [BIAS] = FLAG("bias", 1, "whether linear layers and normalisations add one"),                           \
-     [DTYPE] = NNL_DTYPE_OPTION}
+    {                                                                                                        \
+        [DIM] = SIZE("d_model", true, 0, "size of each position's vector"),                                  \
+        [HEADS] = SIZE("nhead", true, 0, "heads of attention, which share the dimensions evenly"),           \
+        [FEEDFORWARD] = SIZE("dim_feedforward", false, 2048, "size between the two linear layers"),          \
+        [DROPOUT] = {.name = "dropout",                                                                      \
+                     .type = NNL_OPTION_NUMBER,                                                              \
+                     .fallback = {0.1},                                                                      \
+                     .low = 0,                                                                               \
+                     .high = 1,                                                                              \
+                     .doc = "probability of a 0 while training"},                                            \
+        [ACTIVATION] = {.name = "activation",                                                                \
+                        .type = NNL_OPTION_ACTIVATION,                                                       \
+                        .fallback = {NNL_ACTIVATION_RELU},                                                   \
+                        .doc = "between the two linear layers"},                                             \
+        [EPS] = {.name = "layer_norm_eps",                                                                   \
+                 .type = NNL_OPTION_NUMBER,                                                                  \
+                 .fallback = {1e-5},                                                                         \
+                 .low = 0,                                                                                   \
+                 .high = INFINITY,                                                                           \
+                 .doc = "added to variances"},                                                               \
+        [NORM_FIRST] = FLAG("norm_first", 0, "whether to normalise before each part instead of behind it"),  \
+        [BIAS] = FLAG("bias", 1, "whether linear layers and normalisations add one"),                        \
+        [DTYPE] = NNL_DTYPE_OPTION                                                                           \
+    }
 
 #define ATTENTION(first, name)                                                                               \
     [first + IN_WEIGHT] = {name ".in_proj_weight", "3*d_model d_model"},                                     \
-    [first + IN_BIAS] = {name ".in_proj_bias", "3*d_model", .when = "bias"},                                 \
-    [first + OUT_WEIGHT] = {name ".out_proj.weight", "d_model d_model"},                                     \
-    [first + OUT_BIAS] = {name ".out_proj.bias", "d_model", .when = "bias"}
+             [first + IN_BIAS] = {name ".in_proj_bias", "3*d_model", .when = "bias"},                        \
+             [first + OUT_WEIGHT] = {name ".out_proj.weight", "d_model d_model"},                            \
+             [first + OUT_BIAS] = {name ".out_proj.bias", "d_model", .when = "bias"}
 #define PAIR(first, name, weight_shape, bias_shape)                                                          \
     [first] = {name ".weight", weight_shape}, [first + 1] = {name ".bias", bias_shape, .when = "bias"}
 
@@ -269,6 +277,7 @@ const nnl_layer_class nnl_transformer_classes[] = {
      .call = encoder_call,
      .options = OPTIONS,
      .slots = {ENCODER},
+     .check = check,
      .reset = reset,
      .forward = encoder_forward},
     {.name = "TransformerDecoderLayer",
@@ -279,6 +288,7 @@ const nnl_layer_class nnl_transformer_classes[] = {
      .call = decoder_call,
      .options = OPTIONS,
      .slots = {ENCODER, ATTENTION(CROSS, "multihead_attn"), PAIR(NORM3, "norm3", "d_model", "d_model")},
+     .check = check,
      .reset = reset,
      .forward = decoder_forward,
      .variant = 1},
