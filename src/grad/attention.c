@@ -571,15 +571,16 @@ static nnl_tensor *put_together(nnl_context *ctx, const split_state *s, nnl_tens
         if (dout[i]) dtype = dout[i]->dtype, heads = last_size(dout[i], 3);
     }
     nnl_tensor *whole = nnl_tensor_new(ctx, dtype, &s->shape);
-    for (int i = 0; i < s->parts && whole; i++) {
+    if (!whole) return NULL;
+    for (int i = 0; i < s->parts; i++) {
         nnl_tensor *part = part_of(whole, s->parts, heads, i);
-        if (part && dout[i]) nnl_apply_copy(part, dout[i]);
-        if (part && !dout[i]) nnl_apply_fill(part, nnl_number_float(0));
-        bool failed = !part;
+        if (!part) {
+            nnl_tensor_release(whole);
+            return NULL;
+        }
+        if (dout[i]) nnl_apply_copy(part, dout[i]);
+        if (!dout[i]) nnl_apply_fill(part, nnl_number_float(0));
         nnl_tensor_release(part);
-        if (!failed) continue;
-        nnl_tensor_release(whole);
-        whole = NULL;
     }
     return whole;
 }

@@ -297,6 +297,7 @@ static void row_gradient(const pass *p, size_t row, nnl_norm_terms *t) {
     t->fold1 = &fold1;
     t->fold2 = &fold2;
     p->kernels->grad[p->type](p->n, p->out + at, p->dout + at, p->x + at, t);
+    t->fold1 = t->fold2 = NULL;
 }
 
 static void rows_gradient_part(void *arg, size_t part) {

@@ -127,7 +127,7 @@ const nnl_layer_class nnl_activation_classes[] = {
                              .high = INFINITY,
                              .doc = "slopes: 1, or the number of channels"},
                  [FIRST_SLOPE] = NUMBER("init", 0.25, "the slopes at first")},
-     .slots = {{"weight", "num_parameters", false, NULL}},
+     .slots = {{.name = "weight", .shape = "num_parameters"}},
      .reset = prelu_reset,
      .forward = prelu_forward},
     {.name = NULL},

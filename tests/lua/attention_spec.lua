@@ -54,12 +54,6 @@ local function compare(inputs, options, tolerance)
   for i = 1, 4 do close(results[1][i], results[2][i], tolerance) end
 end
 
-local function message_of(fn, ...)
-  local ok, message = pcall(fn, ...)
-  assert(not ok, "no error")
-  return message
-end
-
 describe("scaled_dot_product_attention", function()
   support.count_tensors(before_each, after_each)
 
