@@ -256,13 +256,14 @@ static const nnl_option decoder_call[] = {
         [DTYPE] = NNL_DTYPE_OPTION                                                                           \
     }
 
-#define ATTENTION(first, name)                                                                               \
-    [first + IN_WEIGHT] = {name ".in_proj_weight", "3*d_model d_model"},                                     \
-             [first + IN_BIAS] = {name ".in_proj_bias", "3*d_model", .when = "bias"},                        \
-             [first + OUT_WEIGHT] = {name ".out_proj.weight", "d_model d_model"},                            \
-             [first + OUT_BIAS] = {name ".out_proj.bias", "d_model", .when = "bias"}
-#define PAIR(first, name, weight_shape, bias_shape)                                                          \
-    [first] = {name ".weight", weight_shape}, [first + 1] = {name ".bias", bias_shape, .when = "bias"}
+#define ATTENTION(first, prefix)                                                                             \
+    [first + IN_WEIGHT] = {.name = prefix ".in_proj_weight", .shape = "3*d_model d_model"},                  \
+             [first + IN_BIAS] = {.name = prefix ".in_proj_bias", .shape = "3*d_model", .when = "bias"},     \
+             [first + OUT_WEIGHT] = {.name = prefix ".out_proj.weight", .shape = "d_model d_model"},         \
+             [first + OUT_BIAS] = {.name = prefix ".out_proj.bias", .shape = "d_model", .when = "bias"}
+#define PAIR(first, prefix, weight_shape, bias_shape)                                                        \
+    [first] = {.name = prefix ".weight", .shape = weight_shape},                                             \
+    [first + 1] = {.name = prefix ".bias", .shape = bias_shape, .when = "bias"}
 
 #define ENCODER                                                                                              \
     ATTENTION(SELF, "self_attn"), PAIR(LINEAR1, "linear1", "dim_feedforward d_model", "dim_feedforward"),    \
