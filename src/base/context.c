@@ -20,8 +20,7 @@ nnl_context *nnl_context_new(void) {
     return ctx;
 }
 
-void nnl_context_release(nnl_context *ctx) {
-    if (!ctx || --ctx->refs > 0) return;
+void nnl_context_free(nnl_context *ctx) {
     nnl_pool_free(ctx->pool);
     nnl_allocator_trim(&ctx->allocator);
     free(ctx);

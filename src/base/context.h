@@ -41,7 +41,11 @@ typedef struct nnl_context {
 // Returns new, or NULL when there is no memory at all.
 nnl_context *nnl_context_new(void);
 static inline void nnl_context_retain(nnl_context *ctx) { ctx->refs++; }
-void nnl_context_release(nnl_context *ctx);
+void nnl_context_free(nnl_context *ctx); // for nnl_context_release alone
+
+static inline void nnl_context_release(nnl_context *ctx) {
+    if (ctx && --ctx->refs == 0) nnl_context_free(ctx);
+}
 
 // Record a failure and return its status; the text replaces the one before.
 nnl_status nnl_fail(nnl_context *ctx, nnl_status status, const char *format, ...)

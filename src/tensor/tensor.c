@@ -103,7 +103,7 @@ void nnl_tensor_release(nnl_tensor *t) {
     nnl_context *ctx = t->ctx;
     nnl_storage *storage = t->storage;
     if (t->autograd) ctx->autograd_free(t->autograd);
-    nnl_tensor_release(t->base);
+    if (t->base) nnl_tensor_release(t->base);
     if (t->home && t->home != storage) storage_release(t->home);
     if (!t->home) nnl_free(&ctx->allocator, t);
     storage_release(storage);
