@@ -1,6 +1,7 @@
-// thread.c: the pool. One word, the ticket, holds the number of the job and the next part to take, so that a
-// worker that wakes late can never take a part of a job that is over, and the caller need not wait for
-// sleepers.
+// thread.c: the pool. One word, the ticket, holds the number of the job and how many parts were taken from
+// either end, so that a worker that wakes late can never take a part of a job that is over. The caller takes
+// parts from the front, workers from the back: where the same memory is gone through again, each finds its
+// own half in its cache.
 #define _GNU_SOURCE 1
 #include "base/thread.h"
 
@@ -13,8 +14,9 @@
 #include <unistd.h>
 
 #define MAX_THREADS 1024
-#define NO_PART UINT32_MAX
-#define MAX_PARTS ((size_t)NO_PART)
+#define END_BITS 18 // for the parts taken from one end; the job's number has the rest
+#define MAX_PARTS (((uint32_t)1 << END_BITS) - 1)
+#define MAX_JOB (((uint32_t)1 << (64 - 2 * END_BITS)) - 1)
 
 // How often to look for news before going to sleep: some tens of microseconds.
 #define SPINS 2000
@@ -32,7 +34,7 @@ struct nnl_pool {
     _Atomic(nnl_task *) task;
     _Atomic(void *) arg;
     _Atomic uint32_t parts;
-    _Atomic uint64_t ticket; // the job's number in the upper half, the next part in the lower
+    _Atomic uint64_t ticket; // the job's number, the parts taken from the back, and from the front
     _Atomic uint32_t left;   // parts not yet done
 
     pthread_mutex_t mutex;
@@ -43,9 +45,17 @@ struct nnl_pool {
     _Atomic bool stopping;
 };
 
-static uint64_t ticket_of(uint32_t job, uint32_t part) { return (uint64_t)job << 32 | part; }
-static uint32_t ticket_job(uint64_t ticket) { return (uint32_t)(ticket >> 32); }
-static uint32_t ticket_part(uint64_t ticket) { return (uint32_t)ticket; }
+#define FROM_FRONT ((uint64_t)1)
+#define FROM_BACK ((uint64_t)1 << END_BITS)
+
+// Nothing taken yet, or, closed, everything.
+static uint64_t ticket_of(uint32_t job, bool closed) {
+    return (uint64_t)job << (2 * END_BITS) | (closed ? MAX_PARTS : 0);
+}
+
+static uint32_t ticket_job(uint64_t ticket) { return (uint32_t)(ticket >> (2 * END_BITS)); }
+static uint32_t ticket_front(uint64_t ticket) { return (uint32_t)ticket & MAX_PARTS; }
+static uint32_t ticket_back(uint64_t ticket) { return (uint32_t)(ticket >> END_BITS) & MAX_PARTS; }
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -89,13 +99,13 @@ nnl_pool *nnl_pool_new(int threads) {
 
 int nnl_pool_threads(const nnl_pool *pool) { return pool->threads; }
 
-// Take the next part of `job`; false when there is none.
-static bool part_take(nnl_pool *pool, uint32_t job, uint32_t parts, uint32_t *part) {
+// Take the next part of `job` from one end; false when there is none.
+static bool part_take(nnl_pool *pool, uint32_t job, uint32_t parts, uint64_t end, uint32_t *part) {
     uint64_t ticket = atomic_load(&pool->ticket);
     do {
-        if (ticket_job(ticket) != job || ticket_part(ticket) >= parts) return false;
-    } while (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1));
-    *part = ticket_part(ticket);
+        if (ticket_job(ticket) != job || ticket_front(ticket) + ticket_back(ticket) >= parts) return false;
+    } while (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + end));
+    *part = end == FROM_FRONT ? ticket_front(ticket) : parts - 1 - ticket_back(ticket);
     return true;
 }
 
@@ -106,12 +116,12 @@ static void part_done(nnl_pool *pool) {
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void job_work(nnl_pool *pool, uint32_t job) {
+static void job_work(nnl_pool *pool, uint32_t job, uint64_t end) {
     nnl_task *task = atomic_load(&pool->task);
     void *arg = atomic_load(&pool->arg);
     uint32_t parts = atomic_load(&pool->parts);
     uint32_t part;
-    while (part_take(pool, job, parts, &part)) {
+    while (part_take(pool, job, parts, end, &part)) {
         task(arg, part);
         part_done(pool);
     }
@@ -142,7 +152,7 @@ static void *worker_main(void *arg) {
     uint32_t seen = 0;
     while (!atomic_load(&pool->stopping)) {
         uint32_t job = ticket_job(atomic_load(&pool->ticket));
-        if (job != seen) job_work(pool, job);
+        if (job != seen) job_work(pool, job, FROM_BACK);
         seen = job;
         wait_for_news(pool, seen);
     }
@@ -221,13 +231,13 @@ static void wake_workers(nnl_pool *pool, uint32_t wanted) {
 // number.
 static uint32_t job_publish(nnl_pool *pool, uint32_t parts, nnl_task *task, void *arg) {
     uint32_t last = ticket_job(atomic_load(&pool->ticket));
-    uint32_t job = last == UINT32_MAX ? 1 : last + 1; // 0 is what a new worker has seen
-    atomic_store(&pool->ticket, ticket_of(last, NO_PART));
+    uint32_t job = last == MAX_JOB ? 1 : last + 1; // 0 is what a new worker has seen
+    atomic_store(&pool->ticket, ticket_of(last, true));
     atomic_store(&pool->task, task);
     atomic_store(&pool->arg, arg);
     atomic_store(&pool->parts, parts);
     atomic_store(&pool->left, parts);
-    atomic_store(&pool->ticket, ticket_of(job, 0));
+    atomic_store(&pool->ticket, ticket_of(job, false));
     wake_workers(pool, parts - 1);
     return job;
 }
@@ -258,7 +268,7 @@ void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg) {
     }
     pool->busy = true;
     uint32_t job = job_publish(pool, (uint32_t)parts, task, arg);
-    job_work(pool, job);
+    job_work(pool, job, FROM_FRONT);
     wait_until_done(pool);
     pool->busy = false;
 }

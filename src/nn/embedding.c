@@ -87,7 +87,7 @@ const nnl_layer_class nnl_embedding_classes[] = {
                            .choices = NNL_INITIALIZERS,
                            .doc = "how the vectors start; default: normal, of deviation 1"},
                  [DTYPE] = NNL_DTYPE_OPTION},
-     .slots = {{"weight", "num_embeddings embedding_dim", false, NULL}},
+     .slots = {{.name = "weight", .shape = "num_embeddings embedding_dim"}},
      .reset = embedding_reset,
      .forward = embedding_forward},
     {.name = NULL},

@@ -85,7 +85,7 @@ static nnl_status entropy_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor
 #define FLAG_OPTION(n, text)                                                                                 \
     { .name = n, .type = NNL_OPTION_BOOL, .doc = text }
 #define SLOT(n)                                                                                              \
-    { n, NULL, true, NULL }
+    { .name = n, .buffer = true }
 #define POINTWISE(n, kind, text)                                                                             \
     .name = n, .doc = text, .is_loss = true, .inputs = 2, .forward = pointwise_forward,                      \
     .variant = NNL_LOSS_##kind

@@ -399,10 +399,10 @@ static nnl_status cell_reset(nnl_context *ctx, nnl_layer *layer) {
 
 #define SLOTS(gates)                                                                                         \
     {                                                                                                        \
-        {"weight_ih", gates "hidden_size input_size", false, NULL},                                          \
-            {"weight_hh", gates "hidden_size hidden_size", false, NULL},                                     \
-            {"bias_ih", gates "hidden_size", false, "bias"}, {                                               \
-            "bias_hh", gates "hidden_size", false, "bias"                                                    \
+        {.name = "weight_ih", .shape = gates "hidden_size input_size"},                                      \
+            {.name = "weight_hh", .shape = gates "hidden_size hidden_size"},                                 \
+            {.name = "bias_ih", .shape = gates "hidden_size", .when = "bias"}, {                             \
+            .name = "bias_hh", .shape = gates "hidden_size", .when = "bias"                                  \
         }                                                                                                    \
     }
 #define STACK(n, kind, text)                                                                                 \
