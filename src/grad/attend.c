@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define ROWS 64     // queries of a tile
-#define COLUMNS 128 // keys of a tile, and elements from one row of a tile to the next
+#define COLUMNS 256 // keys of a tile, and elements from one row of a tile to the next
 
 typedef struct job {
     nnl_context *ctx;

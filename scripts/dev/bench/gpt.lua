@@ -1,10 +1,11 @@
 -- gpt.lua: the time of one training step of a small language model (4 layers, 128 dimensions, 4 heads, context 64,
--- batch 12, 65 characters, AdamW) on two threads and on one, in microseconds, as lines "name<TAB>time". Beside gpt.py.
+-- batch 12, 65 characters, AdamW) on two threads and on one, in microseconds, as lines "gpt/threads<TAB>time". Beside
+-- gpt.py.
 
 local nn = require "nnlua"
 
 local LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCABULARY = 4, 128, 4, 64, 12, 65
-local STEPS, ROUNDS = 10, tonumber(arg and arg[1]) or 5
+local STEPS, ROUNDS = 10, 5
 
 local GPT = nn.Module:extend("GPT")
 
@@ -52,4 +53,4 @@ local function least(threads)
   return best / STEPS * 1e6
 end
 
-for _, threads in ipairs {2, 1} do print(("gpt, %d threads\t%.1f"):format(threads, least(threads))) end
+for _, threads in ipairs {2, 1} do print(("gpt/%d\t%.1f"):format(threads, least(threads))) end
