@@ -198,7 +198,7 @@ end
 local elsewhere = {
   state_dict = "state", load_state_dict = "state", summary = "summary", save = "files",
   compile = "training", fit = "training", evaluate = "training", predict = "training", train_step = "training",
-  optimizer_in_use = "training",
+  optimizer_in_use = "training", register_forward_hook = "hooks", register_forward_pre_hook = "hooks",
 }
 for name, place in pairs(elsewhere) do
   methods[name] = function(self, ...)
@@ -261,6 +261,8 @@ end
 function Module:_label(name) return name end -- luacheck: no self
 
 local function call(self, ...)
+  local hooked = rawget(self, "_hooked")
+  if hooked then return hooked(self, ...) end
   return self:forward(...)
 end
 

@@ -18,7 +18,8 @@ typedef enum nnl_kept {
     NNL_KEPT_CALLBACKS, // Lua functions that the graph holds, by number
     NNL_KEPT_ERROR,     // what a callback raised, on its way through the engine
     NNL_KEPT_OUTPUT,    // the function given to nn.set_output
-    NNL_KEPT_COUNT = NNL_KEPT_OUTPUT
+    NNL_KEPT_WATCHER,   // the function that calls watched layers
+    NNL_KEPT_COUNT = NNL_KEPT_WATCHER
 } nnl_kept;
 
 typedef struct nnl_request nnl_request;

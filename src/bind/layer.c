@@ -189,7 +189,7 @@ static int run_forward(call *c, nnl_layer *layer) {
     return results;
 }
 
-static int layer_call(lua_State *L) {
+static int layer_forward(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_layer *layer = check_layer(L, bind, 1);
     call c; // its arrays are as long as needed in their beginning
@@ -202,6 +202,25 @@ static int layer_call(lua_State *L) {
     if (read_call_options(&c)) c.last--;
     read_inputs(&c);
     return run_forward(&c, layer);
+}
+
+// layer(...): by way of its hooks where it has some (lua/nnlua/hooks.lua).
+static int layer_call(lua_State *L) {
+    if (!check_layer(L, nnl_bind_of(L), 1)->watched) return layer_forward(L);
+    nnl_lua_get_value(L, lua_upvalueindex(1), NNL_KEPT_WATCHER);
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+// layer:_watch(function that calls watched layers)
+static int layer_watch(lua_State *L) {
+    nnl_layer *layer = check_layer(L, nnl_bind_of(L), 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    nnl_lua_set_value(L, lua_upvalueindex(1), NNL_KEPT_WATCHER);
+    layer->watched = true;
+    return 0;
 }
 
 // ---- fields
@@ -397,7 +416,8 @@ static const luaL_Reg metamethods[] = {
 };
 
 static const luaL_Reg methods[] = {
-    {"forward", layer_call},
+    {"forward", layer_forward},
+    {"_watch", layer_watch},
     {"_tensors", layer_tensors},
     {"_open_slots", layer_open_slots},
     {"_set_training", layer_set_training},

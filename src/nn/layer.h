@@ -71,6 +71,7 @@ struct nnl_layer {
     const nnl_layer_class *class;
     nnl_context *ctx;
     bool training;
+    bool watched;        // the host has a look at every call
     bool built;          // the tensors are there
     nnl_dtype dtype;     // of the tensors
     nnl_tensor *table;   // what forward made once for later calls, and can make again; not saved
