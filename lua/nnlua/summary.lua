@@ -112,6 +112,7 @@ local function find_shapes(model, shape)
   return in_inference(model, function()
     local shapes, message = try_shape(model, with_batch(input.shape), input.dtype)
     if not shapes then shapes = try_shape(model, input.shape, input.dtype) end
+    if not shapes and not seen then shapes = try_shape(model, with_batch(input.shape), "int64") end -- tokens
     if not shapes and shape then
       check.fail("summary", ("the model takes no input of shape %s: %s"):format(
         check.shape(shape), tostring(message)))
