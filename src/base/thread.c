@@ -147,7 +147,12 @@ static void wait_for_news(nnl_pool *pool, uint32_t seen) {
     sleep_until_news(pool, seen);
 }
 
+static _Thread_local bool in_worker;
+
+bool nnl_in_worker(void) { return in_worker; }
+
 static void *worker_main(void *arg) {
+    in_worker = true;
     nnl_pool *pool = arg;
     uint32_t seen = 0;
     while (!atomic_load(&pool->stopping)) {

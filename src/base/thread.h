@@ -4,6 +4,7 @@
 #ifndef NNL_BASE_THREAD_H
 #define NNL_BASE_THREAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,9 @@ void nnl_pool_free(nnl_pool *pool);
 
 int nnl_pool_threads(const nnl_pool *pool);
 void nnl_pool_set_threads(nnl_pool *pool, int threads);
+
+// Whether the caller is a worker of some pool: a thread of ours, not of the host's.
+bool nnl_in_worker(void);
 
 // Processors that this process may run on.
 int nnl_processors(void);

@@ -123,8 +123,18 @@ static void run_piece(const product *p, size_t m, size_t n, const char *a, const
     }
 }
 
+// Where OpenBLAS is built on OpenMP, the number of threads is each calling thread's own: our workers set
+// theirs once, and hosts' threads are nnl_gemm_hold's business.
+static void stay_single(void) {
+    static _Thread_local bool single;
+    if (single || !nnl_in_worker()) return;
+    if (openblas_get_parallel() == OPENBLAS_OPENMP) openblas_set_num_threads(1);
+    single = true;
+}
+
 static void piece_task(void *arg, size_t part) {
     const product *p = arg;
+    stay_single();
     size_t each = p->pieces_m * p->pieces_n, batch = part / each, piece = part % each;
     size_t row = piece / p->pieces_n * p->step_m, column = piece % p->pieces_n * p->step_n;
     size_t m = p->m - row < p->step_m ? p->m - row : p->step_m,
