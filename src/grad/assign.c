@@ -65,20 +65,26 @@ static void forget_base(nnl_tensor *t) {
     t->base = NULL;
 }
 
-nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, nnl_tensor *t, bool recorded) {
-    if (is_shared(t)) {
-        return nnl_fail(
-            ctx, NNL_ERR_STATE,
-            "%s: several elements of an expanded or unfolded tensor share memory; clone() it before "
-            "changing it in place",
-            who);
-    }
+static nnl_status check_apart(nnl_context *ctx, const char *who, const nnl_tensor *t) {
+    if (!is_shared(t)) return NNL_OK;
+    return nnl_fail(ctx, NNL_ERR_STATE,
+                    "%s: several elements of an expanded or unfolded tensor share memory; clone() it before "
+                    "changing it in place",
+                    who);
+}
+
+static nnl_status check_graph(nnl_context *ctx, const char *who, nnl_tensor *t, bool recorded) {
     if (!ctx->grad_enabled) return NNL_OK;
     nnl_status status = check_leaf(ctx, who, t);
     if (status == NNL_OK) status = check_view(ctx, who, t, recorded);
     if (status == NNL_OK && nnl_is_behind(t)) status = nnl_catch_up(ctx, t);
     if (status == NNL_OK) forget_base(t);
     return status;
+}
+
+nnl_status nnl_check_in_place(nnl_context *ctx, const char *who, nnl_tensor *t, bool recorded) {
+    nnl_status status = check_apart(ctx, who, t);
+    return status == NNL_OK ? check_graph(ctx, who, t, recorded) : status;
 }
 
 nnl_status nnl_write(nnl_context *ctx, nnl_tensor *t, nnl_tensor *values) {
@@ -108,7 +114,8 @@ static nnl_status assign_look(nnl_context *ctx, nnl_tensor *t, nnl_tensor *look,
         return nnl_fail(ctx, NNL_ERR_SHAPE, "assignment: values of shape %s do not fit a part of shape %s",
                         nnl_shape_text(&values->shape, from), nnl_shape_text(&look->shape, to));
     }
-    if (nnl_check_in_place(ctx, "assignment", t, wanted) != NNL_OK) return ctx->status;
+    if (check_apart(ctx, "assignment", wanted ? t : look) != NNL_OK) return ctx->status;
+    if (check_graph(ctx, "assignment", t, wanted) != NNL_OK) return ctx->status;
     nnl_tensor *source = nnl_apart(ctx, t, values);
     if (!source) return ctx->status;
     nnl_status status = wanted ? record_write(ctx, t, look, values) : NNL_OK;
