@@ -1,13 +1,12 @@
 -- lstm.lua: times a character model: embedding 256, two LSTM layers of 256, 65 characters, batches of 32 sequences of
--- 64 steps, Adam. Prints lines "name microseconds", the least of several rounds: one training step, and one prediction
--- of a batch. Arguments: rounds and threads. bench/lstm.py does the same in PyTorch.
+-- 64 steps, Adam. Prints lines "name/threads microseconds", the least of several rounds: one training step, and one
+-- prediction of a batch. bench/lstm.py does the same in PyTorch.
 
 local nn = require "nnlua"
 
-local rounds = tonumber(arg and arg[1]) or 5
+local rounds = 4
 
 nn.manual_seed(1)
-nn.set_num_threads(tonumber(arg and arg[2]) or 2)
 
 local VOCABULARY, WIDTH, LENGTH, BATCH = 65, 256, 64, 32
 
@@ -60,7 +59,10 @@ local function prediction()
   return function() return model(tokens) end
 end
 
-print(("step %.3f"):format(least(5, training_step)))
-nn.no_grad(function()
-  print(("predict %.3f"):format(least(10, prediction)))
-end)
+for threads = 1, 2 do
+  nn.set_num_threads(threads)
+  print(("step/%d %.1f"):format(threads, least(5, training_step)))
+  nn.no_grad(function()
+    print(("predict/%d %.1f"):format(threads, least(10, prediction)))
+  end)
+end

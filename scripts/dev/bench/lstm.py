@@ -1,13 +1,11 @@
-"""lstm.py: the peer of lstm.lua in PyTorch, with the same arguments: rounds and threads."""
+"""lstm.py: the peer of lstm.lua in PyTorch."""
 
-import sys
 import time
 
 import torch
 
-rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+rounds = 4
 torch.manual_seed(1)
-torch.set_num_threads(int(sys.argv[2]) if len(sys.argv) > 2 else 2)
 
 VOCABULARY, WIDTH, LENGTH, BATCH = 65, 256, 64, 32
 
@@ -58,6 +56,8 @@ def prediction():
     return lambda: model(tokens)
 
 
-print(f"step {min(least(5, training_step, foreach) for foreach in (False, True)):.3f}")
-with torch.no_grad():
-    print(f"predict {least(10, prediction):.3f}")
+for threads in (1, 2):
+    torch.set_num_threads(threads)
+    print(f"step/{threads} {min(least(5, training_step, foreach) for foreach in (False, True)):.1f}")
+    with torch.no_grad():
+        print(f"predict/{threads} {least(10, prediction):.1f}")
