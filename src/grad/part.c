@@ -18,7 +18,7 @@ bool nnl_overlaps(const nnl_shape *shape, const int64_t *stride) {
         int64_t reach = 0;
         if (shape->size[d] <= 1) continue;
         for (int k = 0; k < shape->ndim; k++) {
-            bool smaller = stride[k] < stride[d] || (stride[k] == stride[d] && k > d);
+            bool smaller = stride[k] < stride[d] || (k > d && stride[k] == stride[d]);
             if (shape->size[k] > 1 && smaller) reach += (shape->size[k] - 1) * stride[k];
         }
         if (stride[d] <= reach) return true;
