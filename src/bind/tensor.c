@@ -74,7 +74,7 @@ static int tensor_gc(lua_State *L) {
     nnl_tensor **object = lua_touserdata(L, 1);
     nnl_tensor *t = *object;
     *object = NULL;
-    nnl_bind_finalizing(L);
+    if (t && (t->autograd || t->base)) nnl_bind_finalizing(L); // a graph may hold functions of Lua's
     nnl_tensor_release(t);
     return 0;
 }

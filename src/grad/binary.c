@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#define PLAIN_LIMIT 16384 // elements that one thread takes at once
+
 typedef struct binary_state {
     nnl_number number;
     bool number_first;
@@ -124,6 +126,21 @@ static bool are_alike(const nnl_arg *a, const nnl_arg *b) {
            nnl_dtype_is_float(a->tensor->dtype) && nnl_shape_equal(&a->tensor->shape, &b->tensor->shape);
 }
 
+// Few elements that lie in order, of a dtype that kernels take: the most common call of all, whose cost is
+// that of asking.
+static bool is_plain_pair(const nnl_call *call, const nnl_tensor *x, const nnl_tensor *y) {
+    return !call->into && nnl_dtype_get(x->dtype)->native && nnl_tensor_numel(x) < PLAIN_LIMIT &&
+           nnl_tensor_is_contiguous(x) && nnl_tensor_is_contiguous(y);
+}
+
+static nnl_status plain_forward(nnl_context *ctx, nnl_call *call, const nnl_tensor *x, const nnl_tensor *y) {
+    nnl_tensor *out = call->out[0] = nnl_tensor_new(ctx, x->dtype, &x->shape);
+    if (!out) return ctx->status;
+    nnl_binary_fn *run = ctx->kernels->elementwise->binary[call->op->variant][nnl_tensor_compute(x)];
+    run((size_t)nnl_tensor_numel(x), nnl_tensor_data(out), nnl_tensor_data(x), nnl_tensor_data(y));
+    return binary_record(ctx, call);
+}
+
 static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_arg *a = &call->arg[0], *b = &call->arg[1];
     nnl_dtype dtype = NNL_FLOAT32;
@@ -131,6 +148,7 @@ static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
     const nnl_shape *shape = &broadcast;
     nnl_status status = NNL_OK;
     if (are_alike(a, b)) {
+        if (is_plain_pair(call, a->tensor, b->tensor)) return plain_forward(ctx, call, a->tensor, b->tensor);
         dtype = a->tensor->dtype;
         shape = &a->tensor->shape;
     } else {
