@@ -114,8 +114,8 @@ static nnl_status assign_look(nnl_context *ctx, nnl_tensor *t, nnl_tensor *look,
         return nnl_fail(ctx, NNL_ERR_SHAPE, "assignment: values of shape %s do not fit a part of shape %s",
                         nnl_shape_text(&values->shape, from), nnl_shape_text(&look->shape, to));
     }
-    if (check_apart(ctx, "assignment", wanted ? t : look) != NNL_OK) return ctx->status;
     if (check_graph(ctx, "assignment", t, wanted) != NNL_OK) return ctx->status;
+    if (check_apart(ctx, "assignment", wanted && !t->base ? t : look) != NNL_OK) return ctx->status;
     nnl_tensor *source = nnl_apart(ctx, t, values);
     if (!source) return ctx->status;
     nnl_status status = wanted ? record_write(ctx, t, look, values) : NNL_OK;
