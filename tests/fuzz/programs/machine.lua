@@ -69,7 +69,10 @@ local function compare_tensors(name, expected, got)
   end
   local want, have = model.values(expected), flat(got:tolist(), {})
   local rtol, atol = model.rtol, model.atol
-  if rtol + atol > 0 then rtol = rtol + number.info[expected._dtype].step end
+  if rtol + atol > 0 then
+    local info = number.info[expected._dtype]
+    rtol, atol = rtol + info.step, atol + 8 * (info.least or 0)
+  end
   local same = #want == #have
   for i = 1, #want do
     if not near(want[i], have[i], rtol, atol) then

@@ -11,16 +11,17 @@ local formats = {
   float16 = {10, -14, 65504.0},
 }
 
--- kind: 1 bool, 2 integer, 3 float; size in bytes; what arithmetic runs in; step: the size of a rounding.
+-- kind: 1 bool, 2 integer, 3 float; size in bytes; what arithmetic runs in; step: the size of a rounding; least: the
+-- smallest number above 0, which is the size of roundings next to it.
 number.info = {
-  float32 = {kind = 3, size = 4, compute = "float32", step = 2.0 ^ -23},
-  float64 = {kind = 3, size = 8, compute = "float64", step = 2.0 ^ -52},
+  float32 = {kind = 3, size = 4, compute = "float32", step = 2.0 ^ -23, least = 2.0 ^ -149},
+  float64 = {kind = 3, size = 8, compute = "float64", step = 2.0 ^ -52, least = 2.0 ^ -1074},
   int64 = {kind = 2, size = 8, compute = "int64", step = 0},
   int32 = {kind = 2, size = 4, compute = "int64", step = 0},
   uint8 = {kind = 2, size = 1, compute = "int64", step = 0},
   bool = {kind = 1, size = 1, compute = "int64", step = 0},
-  bfloat16 = {kind = 3, size = 2, compute = "float32", step = 2.0 ^ -7},
-  float16 = {kind = 3, size = 2, compute = "float32", step = 2.0 ^ -10},
+  bfloat16 = {kind = 3, size = 2, compute = "float32", step = 2.0 ^ -7, least = 2.0 ^ -133},
+  float16 = {kind = 3, size = 2, compute = "float32", step = 2.0 ^ -10, least = 2.0 ^ -24},
 }
 
 local function exponent_of(x)
