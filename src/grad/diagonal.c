@@ -37,13 +37,7 @@ static nnl_tensor diagonal_of(const nnl_tensor *x, const diagonal_state *s) {
 
 static nnl_status record_diagonal(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
                                   const diagonal_state *s) {
-    return nnl_record(ctx, &(nnl_recording){.op = op,
-                                            .n_inputs = 1,
-                                            .inputs = &x,
-                                            .n_outputs = 1,
-                                            .outputs = out,
-                                            .state = s,
-                                            .state_size = sizeof *s});
+    return nnl_record_one(ctx, op, x, out, s, sizeof *s);
 }
 
 static nnl_status check_two_dims(nnl_context *ctx, const char *who, const nnl_shape *shape, int a, int b) {

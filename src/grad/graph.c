@@ -209,6 +209,17 @@ nnl_status nnl_record(nnl_context *ctx, const nnl_recording *r) {
     return status;
 }
 
+nnl_status nnl_record_one(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
+                          const void *state, size_t state_size) {
+    return nnl_record(ctx, &(nnl_recording){.op = op,
+                                            .n_inputs = 1,
+                                            .inputs = &x,
+                                            .n_outputs = 1,
+                                            .outputs = out,
+                                            .state = state,
+                                            .state_size = state_size});
+}
+
 nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_grad) {
     if (requires_grad && !nnl_dtype_is_float(t->dtype)) {
         return nnl_fail(ctx, NNL_ERR_DTYPE,

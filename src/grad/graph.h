@@ -98,6 +98,10 @@ static inline bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *in
 // Records, if wanted; results of integer dtypes stay constants.
 nnl_status nnl_record(nnl_context *ctx, const nnl_recording *recording);
 
+// The same for one input and one result that save nothing but a state, as views and their like do.
+nnl_status nnl_record_one(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
+                          const void *state, size_t state_size);
+
 // For leaves of floating-point dtypes only.
 nnl_status nnl_set_requires_grad(nnl_context *ctx, nnl_tensor *t, bool requires_grad);
 

@@ -66,13 +66,7 @@ static nnl_tensor look_at(const nnl_tensor *whole, const nnl_part *part) {
 
 static nnl_status record_part(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
                               const nnl_part *part) {
-    return nnl_record(ctx, &(nnl_recording){.op = op,
-                                            .n_inputs = 1,
-                                            .inputs = &x,
-                                            .n_outputs = 1,
-                                            .outputs = out,
-                                            .state = part,
-                                            .state_size = sizeof *part});
+    return nnl_record_one(ctx, op, x, out, part, sizeof *part);
 }
 
 // Takes out; NULL goes through.

@@ -10,13 +10,7 @@ typedef struct order_state {
 
 static nnl_status record_order(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
                                const order_state *s) {
-    return nnl_record(ctx, &(nnl_recording){.op = op,
-                                            .n_inputs = 1,
-                                            .inputs = &x,
-                                            .n_outputs = 1,
-                                            .outputs = out,
-                                            .state = s,
-                                            .state_size = sizeof *s});
+    return nnl_record_one(ctx, op, x, out, s, sizeof *s);
 }
 
 // ---- flip

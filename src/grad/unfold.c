@@ -12,13 +12,7 @@ typedef struct window_state {
 
 static nnl_status record_windows(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, nnl_tensor **out,
                                  const window_state *s) {
-    return nnl_record(ctx, &(nnl_recording){.op = op,
-                                            .n_inputs = 1,
-                                            .inputs = &x,
-                                            .n_outputs = 1,
-                                            .outputs = out,
-                                            .state = s,
-                                            .state_size = sizeof *s});
+    return nnl_record_one(ctx, op, x, out, s, sizeof *s);
 }
 
 static nnl_status windows_of(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, const window_state *s,
