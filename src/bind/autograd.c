@@ -22,10 +22,15 @@ static int tensor_backward(lua_State *L) {
     return 0;
 }
 
-// One tensor or a list of them.
+// One tensor or a list of them, not an empty one: a table without elements is more often a wrong argument.
 static nnl_tensor_list one_or_more(lua_State *L, nnl_bind *bind, int arg) {
     nnl_tensor *one = nnl_to_tensor(L, bind, arg);
-    if (!one) return nnl_check_tensors(L, bind, arg);
+    if (!one) {
+        nnl_tensor_list several = nnl_check_tensors(L, bind, arg);
+        if (several.count == 0)
+            nnl_arg_error(L, bind, arg, "at least one tensor expected, got an empty list");
+        return several;
+    }
     nnl_tensor_list list = {.items = nnl_lua_new_userdata(L, sizeof *list.items, 0), .count = 1};
     list.items[0] = one;
     return list;

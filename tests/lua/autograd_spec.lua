@@ -209,6 +209,8 @@ describe("nn.grad", function()
   it("raises where an input is not used, unless that is allowed", function()
     local x, other = leaf { 1 }, leaf { 1 }
     assert.matches("do not depend on input 2", message_of(nn.grad, (x * 2):sum(), { x, other }))
+    assert.matches("at least one tensor expected, got an empty list", message_of(nn.grad, x:sum(), {}))
+    assert.matches("at least one tensor expected, got an empty list", message_of(nn.grad, nn, x))
   end)
 
   it("goes only where its inputs are", function()
@@ -240,7 +242,7 @@ describe("nn.grad", function()
     local y, z = x * 3, x * x
     local dx = nn.grad({ y, z }, x, { grad_outputs = { nn.tensor { 1, 10 }, nn.tensor { 1, 1 } } })
     assert_tensor(dx, { 2 }, { 5, 34 })
-    assert.matches("as many grad_outputs", message_of(nn.grad, { x * 1 }, x, { grad_outputs = {} }))
+    assert.matches("as many grad_outputs", message_of(nn.grad, { x * 1 }, x, { grad_outputs = { y, z } }))
   end)
 
   it("keeps the graph where it is told to", function()
