@@ -70,7 +70,7 @@ local named = {
   huber = { class = "HuberLoss", match = match_elements },
   hinge = { class = "HingeLoss", match = match_hinge, threshold = 0 },
   kl_divergence = { call = kl_divergence, match = match_elements },
-  cross_entropy = { class = "CrossEntropyLoss", match = match_classes },
+  cross_entropy = { class = "CrossEntropyLoss", match = match_classes, logits = true },
   bce_with_logits = { class = "BCEWithLogitsLoss", match = match_elements, threshold = 0 },
 }
 named.sparse_categorical_crossentropy = named.categorical_crossentropy
@@ -83,6 +83,13 @@ local by_class = {
 }
 
 local function keep(_, target) return target end
+
+-- What the class says, and what this loss was told.
+local function row_of(loss)
+  local row = by_class[loss:_class()] or {}
+  local options = loss:_config().options
+  return setmetatable({ ignore_index = options and options.ignore_index }, { __index = row })
+end
 
 local function named_loss(name)
   local row = check.choice("compile", "loss", name, named)
@@ -98,7 +105,7 @@ end
 function objective.loss(loss)
   if type(loss) == "string" then return named_loss(loss) end
   if core.is_layer(loss) then
-    local row = by_class[loss:_class()] or {}
+    local row = row_of(loss)
     return { call = loss, match = row.match or keep, row = row }
   end
   if type(loss) ~= "function" and not tree.is_node(loss) then
@@ -137,25 +144,12 @@ end
 
 -- ---- metrics
 
-local function accuracy_for(row)
-  local metrics = require "nnlua.metrics"
-  local options = { threshold = row.threshold, dim = row.last and -1 or nil }
-  return function(prediction, target) return metrics.accuracy(prediction, target, options) end
-end
-
-local function metric(entry, position, row)
-  if type(entry) == "function" then return { name = "metric_" .. position, call = entry } end
-  if type(entry) == "table" and type(entry.call) == "function" and type(entry.name) == "string" then return entry end
-  if entry == "accuracy" then return { name = entry, call = accuracy_for(row) } end
-  return { name = entry, call = check.choice("compile", "metric", entry, require "nnlua.metrics") }
-end
-
---- Metrics by name, as functions, or as tables {name = ..., call = function}.
--- @param row what objective.loss says of the loss: "accuracy" depends on it
--- @return list of tables with name and call(prediction, target) -> number
+--- Metrics in all the forms that nn.metrics.new knows.
+-- @param row what objective.loss says of the loss: how predictions are to be read depends on it
+-- @return list of metrics, see nn.metrics.new
 function objective.metrics(list, row)
   local result = {}
-  for i, entry in ipairs(list or {}) do result[i] = metric(entry, i, row) end
+  for i, entry in ipairs(list or {}) do result[i] = require "nnlua.metrics".for_loss(entry, row, i) end
   return result
 end
 

@@ -126,22 +126,24 @@ end
 -- ---- means over samples
 
 local function new_means(state)
-  return { state = state, count = 0, loss = 0, sums = {} }
+  local metrics = {}
+  for i, metric in ipairs(state.metrics) do metrics[i] = metric.fresh and metric:fresh() or metric end
+  for _, metric in ipairs(metrics) do
+    if metric.reset then metric:reset() end
+  end
+  return { metrics = metrics, count = 0, loss = 0 }
 end
 
 local function add_batch(means, count, loss, prediction, target)
   means.count = means.count + count
   means.loss = means.loss + loss * count
-  local sums = means.sums
-  for i, metric in ipairs(means.state.metrics) do
-    sums[i] = (sums[i] or 0) + metric.call(prediction, target) * count
-  end
+  for _, metric in ipairs(means.metrics) do metric:update(prediction, target) end
 end
 
 local function mean_logs(means, prefix, logs)
   logs = logs or {}
   logs[prefix .. "loss"] = means.loss / means.count
-  for i, metric in ipairs(means.state.metrics) do logs[prefix .. metric.name] = means.sums[i] / means.count end
+  for _, metric in ipairs(means.metrics) do logs[prefix .. metric.name] = metric:result() end
   return logs
 end
 
@@ -225,9 +227,9 @@ function methods:train_step(x, y)
   if loss ~= loss then
     check.fail("train_step", "the loss is NaN; " .. batches.explain_nan(x, y))
   end
-  local logs = { loss = loss }
-  for _, metric in ipairs(state.metrics) do logs[metric.name] = metric.call(prediction, target) end
-  return logs
+  local means = new_means(state)
+  add_batch(means, #x, loss, prediction, target)
+  return mean_logs(means, "")
 end
 
 -- ---- fit
