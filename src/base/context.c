@@ -50,6 +50,10 @@ void *nnl_fail_null(nnl_context *ctx, nnl_status status, const char *format, ...
     return NULL;
 }
 
+nnl_status nnl_check_stop(nnl_context *ctx, const char *who) {
+    return nnl_pool_stops(ctx->pool) ? nnl_fail(ctx, NNL_ERR_INTERRUPTED, "%s: interrupted", who) : NNL_OK;
+}
+
 void nnl_error_clear(nnl_context *ctx) {
     ctx->status = NNL_OK;
     ctx->error[0] = '\0';

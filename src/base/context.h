@@ -34,7 +34,6 @@ typedef struct nnl_context {
     int64_t live_tensors;
     void (*autograd_free)(struct nnl_autograd *); // set by grad/, so that tensor/ need not know it
 
-    bool (*interrupted)(void *host); // asked between pieces of long work; NULL when the host has no wish to
     void *host;
 } nnl_context;
 
@@ -54,6 +53,10 @@ nnl_status nnl_fail(nnl_context *ctx, nnl_status status, const char *format, ...
 // The same for functions that return a pointer.
 void *nnl_fail_null(nnl_context *ctx, nnl_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+// A failure of `who` where the host wants the computation to stop (nnl_pool_stops), after which results may
+// be undone in part.
+nnl_status nnl_check_stop(nnl_context *ctx, const char *who);
 
 void nnl_error_clear(nnl_context *ctx);
 

@@ -27,6 +27,8 @@ struct nnl_pool {
     bool tried;  // to start them
     bool busy;   // a job runs: who asks for another is inside a task
     int spins;
+    bool (*stop)(void *host);
+    void *host;
     pid_t process; // that started the workers
     pthread_t *workers;
 
@@ -98,6 +100,13 @@ nnl_pool *nnl_pool_new(int threads) {
 }
 
 int nnl_pool_threads(const nnl_pool *pool) { return pool->threads; }
+
+void nnl_pool_set_stop(nnl_pool *pool, bool (*stop)(void *host), void *host) {
+    pool->stop = stop;
+    pool->host = host;
+}
+
+bool nnl_pool_stops(const nnl_pool *pool) { return pool && pool->stop && pool->stop(pool->host); }
 
 // Take the next part of `job` from one end; false when there is none.
 static bool part_take(nnl_pool *pool, uint32_t job, uint32_t parts, uint64_t end, uint32_t *part) {

@@ -26,6 +26,13 @@ bool nnl_in_worker(void);
 // Processors that this process may run on.
 int nnl_processors(void);
 
+// What asks whether long work is to stop: called by any of the threads, at any time. NULL: nothing does.
+void nnl_pool_set_stop(nnl_pool *pool, bool (*stop)(void *host), void *host);
+
+// Whether it is to stop now. A kernel that takes long looks between pieces, and then leaves the rest undone:
+// whoever called it asks nnl_check_stop (context.h) before its results are used. The pool may be NULL.
+bool nnl_pool_stops(const nnl_pool *pool);
+
 // Run task(arg, 0) ... task(arg, parts - 1), in any order, on the caller and the workers; returns when all
 // are done. With one part, one thread, or from inside a task, everything runs on the caller.
 void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);

@@ -17,11 +17,10 @@ static nnl_open_part *const parts[] = {
 
 // ---- the state
 
+// A request stands until the next call from Lua, so that all threads and the call itself see it.
 static bool is_interrupted(void *host) {
     const nnl_bind *bind = host;
-    bool pending = nnl_request_pending(bind->request);
-    if (pending) nnl_request_clear(bind->request);
-    return pending;
+    return nnl_request_pending(bind->request);
 }
 
 // All garbage goes, so that its tensors make room.
@@ -36,7 +35,7 @@ static int bind_gc(lua_State *L) {
     if (!ctx) return 0;
     nnl_request_free(bind->request);
     ctx->host = ctx->allocator.host = NULL;
-    ctx->interrupted = NULL;
+    nnl_pool_set_stop(ctx->pool, NULL, NULL);
     ctx->allocator.on_exhausted = NULL;
     bind->ctx = NULL;
     bind->request = NULL;
@@ -59,7 +58,7 @@ static void push_bind(lua_State *L) {
     nnl_grad_init(bind->ctx);
     bind->request = nnl_request_new(nnl_lua_main_thread(L));
     bind->ctx->host = bind->ctx->allocator.host = bind;
-    bind->ctx->interrupted = is_interrupted;
+    nnl_pool_set_stop(bind->ctx->pool, is_interrupted, bind);
     bind->ctx->allocator.on_exhausted = on_exhausted;
     bind->ctx->kernels = nnl_kernels_best();
     lua_pushvalue(L, -1);

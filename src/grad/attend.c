@@ -329,7 +329,7 @@ static void back_rows(tile *t, destination *d) {
 
 static void backward_unit(const job *j, size_t part, size_t batch) {
     destination d = destination_of(j, batch);
-    for (size_t row = 0; row < j->L; row += ROWS) {
+    for (size_t row = 0; row < j->L && !nnl_pool_stops(j->ctx->pool); row += ROWS) {
         tile t = tile_of(j, part, batch, row);
         back_rows(&t, &d);
     }
@@ -340,7 +340,7 @@ static void backward_unit(const job *j, size_t part, size_t batch) {
 
 static void run_part(void *arg, size_t part) {
     const job *j = arg;
-    for (size_t unit = part; unit < j->units; unit += j->parts) {
+    for (size_t unit = part; unit < j->units && !nnl_pool_stops(j->ctx->pool); unit += j->parts) {
         if (j->g) backward_unit(j, part, unit);
         if (!j->g) forward_unit(j, part, unit);
     }

@@ -479,9 +479,7 @@ static void walk_nodes(walk *w, nnl_status *status) {
     nnl_context *ctx = w->ctx;
     while (w->count > 0) {
         nnl_node *node = w->current = heap_pop(w);
-        if (*status == NNL_OK && ctx->interrupted && ctx->interrupted(ctx->host)) {
-            *status = nnl_fail(ctx, NNL_ERR_INTERRUPTED, "backward: interrupted");
-        }
+        if (*status == NNL_OK) *status = nnl_check_stop(ctx, "backward");
         if (*status == NNL_OK) {
             *status = visit(w, node);
         } else {
@@ -489,6 +487,7 @@ static void walk_nodes(walk *w, nnl_status *status) {
             nnl_node_release(node);
         }
     }
+    if (*status == NNL_OK) *status = nnl_check_stop(ctx, "backward");
     w->current = NULL;
 }
 

@@ -269,7 +269,7 @@ static void forward_part(void *arg, size_t part) {
     size_t first = part * w->rows, rows = rows_of_part(w, first);
     char *hidden = w->hidden ? row_at(w, w->hidden, 0, first, w->G) : NULL;
     const char *h = row_at(w, w->h, 0, first, w->H);
-    for (size_t k = 0; k < w->T; k++) {
+    for (size_t k = 0; k < w->T && !nnl_pool_stops(w->ctx->pool); k++) {
         size_t t = time_of(w, k);
         if (hidden) memset(hidden, 0, rows * w->G * w->element);
         if (k > 0 || !w->starts_at_zero) {
@@ -518,7 +518,7 @@ static void backward_row(const walk *w, size_t t, size_t n) {
 static void backward_part(void *arg, size_t part) {
     const walk *w = arg;
     size_t first = part * w->rows, rows = rows_of_part(w, first);
-    for (size_t k = w->T; k-- > 0;) {
+    for (size_t k = w->T; k-- > 0 && !nnl_pool_stops(w->ctx->pool);) {
         size_t t = time_of(w, k);
         run_rows(w, t, first, rows, backward_row);
         if (k == 0 && !w->wants_first) break;

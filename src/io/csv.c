@@ -215,8 +215,7 @@ static nnl_status put_row(table *t) {
 static nnl_status put_rows(table *t) {
     while (nnl_csv_more(&t->scan)) {
         if (nnl_csv_row(&t->scan) != NNL_OK || put_row(t) != NNL_OK) return t->ctx->status;
-        bool ask = t->rows % ROWS_BETWEEN_QUESTIONS == 0 && t->ctx->interrupted;
-        if (ask && t->ctx->interrupted(t->ctx->host))
+        if (t->rows % ROWS_BETWEEN_QUESTIONS == 0 && nnl_pool_stops(t->ctx->pool))
             return nnl_fail(t->ctx, NNL_ERR_INTERRUPTED, "interrupted");
     }
     return NNL_OK;

@@ -371,7 +371,10 @@ typedef struct queue {
 static void run_worker(void *arg, size_t worker) {
     queue *q = arg;
     char *work = q->work + worker * q->plan->worker_bytes;
-    for (size_t part; (part = atomic_fetch_add(&q->next, 1)) < q->plan->parts;) q->part(q->arg, part, work);
+    for (size_t part; (part = atomic_fetch_add(&q->next, 1)) < q->plan->parts;) {
+        if (nnl_pool_stops(q->plan->pool)) return;
+        q->part(q->arg, part, work);
+    }
 }
 
 void nnl_conv_run_parts(const nnl_conv_plan *p, void (*part)(const void *arg, size_t part, char *work),

@@ -11,11 +11,15 @@
 #define SINGLE_PIECE 262144
 // Rows or columns of one piece, at least; a multiple of what OpenBLAS's kernels hold in registers.
 #define PIECE_GRAIN 48
+// Multiplications between two looks at whether to stop: 0.1 to 0.3 s. A part has that many rows at most.
+#define STOP_PRODUCT ((size_t)1 << 33)
+#define STOP_ROWS ((size_t)2048)
 // Below this many multiplications a product with a vector is quicker in a loop of our own.
 #define SMALL_VECTOR 32768
 
 typedef struct product {
     const nnl_kernels *kernels;
+    const nnl_pool *pool;
     nnl_compute type;
     size_t m, n, k;
     double alpha, beta;
@@ -35,18 +39,49 @@ static const char *at(const nnl_matrix *x, size_t row, size_t column, size_t ele
     return (const char *)x->data + offset * element;
 }
 
-static void blas_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+static void blas_call(const product *p, size_t m, size_t n, size_t k, const char *a, const char *b,
+                      double beta, char *c) {
     CBLAS_TRANSPOSE ta = p->a.transposed ? CblasTrans : CblasNoTrans,
                     tb = p->b.transposed ? CblasTrans : CblasNoTrans;
-    blasint rows = (blasint)m, columns = (blasint)n, inner = (blasint)p->k;
+    blasint rows = (blasint)m, columns = (blasint)n, inner = (blasint)k;
     blasint lda = (blasint)p->a.ld, ldb = (blasint)p->b.ld, ldc = (blasint)p->ldc;
     if (p->type == NNL_IN_FLOAT) {
         cblas_sgemm(CblasRowMajor, ta, tb, rows, columns, inner, (float)p->alpha,
-                    (const float *)(const void *)a, lda, (const float *)(const void *)b, ldb, (float)p->beta,
+                    (const float *)(const void *)a, lda, (const float *)(const void *)b, ldb, (float)beta,
                     (float *)(void *)c, ldc);
     } else {
         cblas_dgemm(CblasRowMajor, ta, tb, rows, columns, inner, p->alpha, (const double *)(const void *)a,
-                    lda, (const double *)(const void *)b, ldb, p->beta, (double *)(void *)c, ldc);
+                    lda, (const double *)(const void *)b, ldb, beta, (double *)(void *)c, ldc);
+    }
+}
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// The columns and the inner stretch of a part that has `rows` rows.
+static size_t part_columns(size_t rows, size_t n, size_t k) {
+    size_t columns = STOP_PRODUCT / (rows * k + 1) / PIECE_GRAIN * PIECE_GRAIN;
+    return smaller(n, columns < 4 * PIECE_GRAIN ? 4 * PIECE_GRAIN : columns);
+}
+
+static size_t part_inner(size_t rows, size_t columns, size_t k) {
+    size_t inner = STOP_PRODUCT / (rows * columns) / PIECE_GRAIN * PIECE_GRAIN;
+    return smaller(k, inner < PIECE_GRAIN ? PIECE_GRAIN : inner);
+}
+
+// In parts, between which it may stop: one only, where it is not long. The parts follow from the shape alone.
+static void blas_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    bool is_long = p->k > STOP_PRODUCT / m / n;
+    size_t rows = is_long ? smaller(m, STOP_ROWS) : m, columns = is_long ? part_columns(rows, n, p->k) : n,
+           inner = is_long ? part_inner(rows, columns, p->k) : p->k;
+    for (size_t i = 0; i < m; i += rows) {
+        for (size_t j = 0; j < n; j += columns) {
+            for (size_t l = 0; l < p->k && !nnl_pool_stops(p->pool); l += inner) {
+                blas_call(p, smaller(rows, m - i), smaller(columns, n - j), smaller(inner, p->k - l),
+                          at(&p->a, i, l, p->element) + (a - (const char *)p->a.data),
+                          at(&p->b, l, j, p->element) + (b - (const char *)p->b.data), l > 0 ? 1 : p->beta,
+                          c + (i * p->ldc + j) * p->element);
+            }
+        }
     }
 }
 
@@ -101,10 +136,13 @@ static bool small_product(const product *p, size_t m, size_t n, const char *a, c
 }
 
 static void whole_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
-    p->kernels->product->whole(m, n, p->k, (int64_t *)(void *)c, p->ldc, (const int64_t *)(const void *)a,
-                               p->a.transposed ? 1 : p->a.ld, p->a.transposed ? p->a.ld : 1,
-                               (const int64_t *)(const void *)b, p->b.transposed ? 1 : p->b.ld,
-                               p->b.transposed ? p->b.ld : 1);
+    size_t step_a = p->a.transposed ? 1 : p->a.ld, rows = STOP_PRODUCT / 64 / (n * p->k + 1) + 1;
+    for (size_t i = 0; i < m && !nnl_pool_stops(p->pool); i += rows) {
+        p->kernels->product->whole(smaller(rows, m - i), n, p->k, (int64_t *)(void *)c + i * p->ldc, p->ldc,
+                                   (const int64_t *)(const void *)a + i * step_a, step_a,
+                                   p->a.transposed ? p->a.ld : 1, (const int64_t *)(const void *)b,
+                                   p->b.transposed ? 1 : p->b.ld, p->b.transposed ? p->b.ld : 1);
+    }
 }
 
 static void run_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
@@ -134,6 +172,7 @@ static void stay_single(void) {
 
 static void piece_task(void *arg, size_t part) {
     const product *p = arg;
+    if (nnl_pool_stops(p->pool)) return;
     stay_single();
     size_t each = p->pieces_m * p->pieces_n, batch = part / each, piece = part % each;
     size_t row = piece / p->pieces_n * p->step_m, column = piece % p->pieces_n * p->step_n;
@@ -191,6 +230,7 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute ty
                       size_t stride_b, double beta, void *c, size_t ldc, size_t stride_c) {
     if (batch == 0 || m == 0 || n == 0) return;
     product p = {.kernels = kernels,
+                 .pool = pool,
                  .type = type,
                  .m = m,
                  .n = n,

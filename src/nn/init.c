@@ -277,7 +277,8 @@ nnl_status nnl_initialize(nnl_context *ctx, const nnl_initializer *initializer, 
         nnl_status status = nnl_option_check(ctx, who, &initializer->options[k], &option[k]);
         if (status != NNL_OK) return status;
     }
-    return initializer->run(ctx, t, option);
+    nnl_status status = initializer->run(ctx, t, option);
+    return status == NNL_OK ? nnl_check_stop(ctx, who) : status;
 }
 
 nnl_status nnl_initialize_default(nnl_context *ctx, const nnl_initializer *initializer, nnl_tensor *t) {

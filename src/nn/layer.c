@@ -207,12 +207,14 @@ static nnl_status check_call(nnl_context *ctx, const nnl_layer *layer, const nnl
 // Results of a forward that failed half way are let go.
 static nnl_status run_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
                               const nnl_option_value *call, nnl_tensor **out) {
+    char who[WHO_ROOM];
     nnl_status status = check_call(ctx, layer, call);
     for (int k = 0; k < NNL_LAYER_RESULTS; k++) out[k] = NULL;
     if (status != NNL_OK) return status;
     layer->call = call;
     status = layer->class->forward(ctx, layer, inputs, out);
     layer->call = NULL;
+    if (status == NNL_OK && nnl_pool_stops(ctx->pool)) status = nnl_check_stop(ctx, who_of(layer, who));
     for (int k = 0; k < NNL_LAYER_RESULTS && status != NNL_OK; k++) {
         nnl_tensor_release(out[k]);
         out[k] = NULL;
