@@ -9,7 +9,8 @@ local tree = require "nnlua.tree"
 
 local files = { methods = {} }
 
--- In the metadata: {format = 1, model = architecture}; the field "training" is kept for what compile was given.
+-- In the metadata: {format = 1, model = architecture, metadata = what the caller adds}; the field "training" is kept
+-- for what compile was given.
 local KEY = "nnlua"
 local FORMAT = 1
 
@@ -17,44 +18,72 @@ local function check_path(who, path)
   if type(path) ~= "string" then check.expect(who, "path", path, "a string") end
 end
 
-local function save_model(who, model, path)
+local save_options = { metadata = "table" }
+
+-- The record of a model as JSON. What cannot be written so is the caller's mistake.
+local function encode(who, record, metadata)
+  local ok, text = pcall(core.json_encode, { format = FORMAT, model = record, metadata = metadata })
+  if ok then return text end
+  check.fail(who, "option metadata: " .. tostring(text):gsub("^.*json_encode: ", ""))
+end
+
+local function save_model(who, model, path, options)
   check_path(who, path)
+  options = check.options(who, options, save_options)
   local record, message = architecture.describe(model)
   if not record then
     check.fail(who, message .. "; or save the tensors alone with nn.save(model:state_dict(), path)")
   end
   local tensors, names = state.collect(model)
-  local metadata = { [KEY] = core.json_encode { format = FORMAT, model = record }, format = "pt" }
+  local metadata = { [KEY] = encode(who, record, options.metadata), format = "pt" }
   return core.save_tensors(path, tensors, metadata, names)
 end
 
 --- Save a model: its architecture, parameters and buffers. The file is replaced at once or not at all.
+-- @param path string
+-- @param options table? metadata: a table of strings, numbers, booleans and tables of these, which nn.load returns
+-- behind the model: names of classes, say
 -- @return true; nil and a message where the file cannot be written
-function files.methods:save(path)
-  return save_model("save", self, path)
+function files.methods:save(path, options)
+  return save_model("save", self, path, options)
 end
 
-local function save_tensors(values, path)
-  local names = {}
+-- Metadata of tensors is the file's own: strings by name.
+local function file_metadata(options)
+  local metadata = {}
+  for name, value in pairs(options.metadata or {}) do
+    if type(name) ~= "string" then check.expect("nn.save", "option metadata: key", name, "a string") end
+    if type(value) ~= "string" then check.expect("nn.save", "option metadata: " .. name, value, "a string") end
+    metadata[name] = value
+  end
+  if metadata[KEY] then check.fail("nn.save", ("option metadata: the name %q is taken"):format(KEY)) end
+  metadata.format = metadata.format or "pt"
+  return metadata
+end
+
+local function save_tensors(values, path, options)
+  local names, metadata = {}, file_metadata(check.options("nn.save", options, save_options))
   for name, tensor in pairs(values) do
     if type(name) ~= "string" then check.expect("nn.save", "key", name, "a string") end
     check.tensor("nn.save", name, tensor)
     names[#names + 1] = name
   end
   table.sort(names)
-  return core.save_tensors(path, values, { format = "pt" }, names)
+  return core.save_tensors(path, values, metadata, names)
 end
 
 --- Save a table of tensors by name, or a model.
+-- @param options table? metadata: for tensors a table of strings by name; for a model see model:save
 -- @return true; nil and a message where the file cannot be written
-function files.save(values, path)
+function files.save(values, path, options)
   check_path("nn.save", path)
-  if tree.is_node(values) then return save_model("nn.save", values, path) end
+  if tree.is_node(values) then return save_model("nn.save", values, path, options) end
   if type(values) ~= "table" then check.expect("nn.save", "argument", values, "a table of tensors or a model") end
-  return save_tensors(values, path)
+  return save_tensors(values, path, options)
 end
 
--- The architecture in a file's metadata; nil where there is none, false and a message where it is damaged.
+-- The architecture in a file's metadata, and what its writer added; nil where there is none, false and a message where
+-- it is damaged.
 local function read_architecture(metadata)
   if not metadata[KEY] then return nil end
   local ok, record = pcall(core.json_decode, metadata[KEY])
@@ -64,7 +93,7 @@ local function read_architecture(metadata)
   if record.format ~= FORMAT then
     return false, ("the file is of format %s, this version reads %d"):format(tostring(record.format), FORMAT)
   end
-  return record.model
+  return record.model, type(record.metadata) == "table" and record.metadata or {}
 end
 
 -- Twice what the tensors hold, for layers that need room while they are made, and some more.
@@ -86,14 +115,12 @@ end
 local function finish(name, tensors, metadata, options)
   if not tensors then return nil, metadata end
   if options.tensors then return tensors, metadata end
-  local record, message = read_architecture(metadata)
+  local record, rest = read_architecture(metadata)
   if record == nil then return tensors, metadata end
-  if record then
-    local model
-    model, message = rebuild(record, tensors)
-    if model then return model end
-  end
-  return nil, name .. ": " .. message
+  if not record then return nil, name .. ": " .. rest end
+  local model, problem = rebuild(record, tensors)
+  if not model then return nil, name .. ": " .. problem end
+  return model, rest
 end
 
 local load_options = { tensors = "boolean" }
@@ -101,7 +128,8 @@ local load_options = { tensors = "boolean" }
 --- Load a model, or a table of tensors by name from a file that has no architecture. Runs no code.
 -- @param path string
 -- @param options table? tensors = true: the tensors of a model's file, without the model
--- @return the model or table (and the file's metadata with a table); nil and a message where it cannot be read
+-- @return the model or table, and its metadata: what the model was saved with, the file's own with a table; nil and a
+-- message where it cannot be read
 function files.load(path, options)
   check_path("nn.load", path)
   options = check.options("nn.load", options, load_options)

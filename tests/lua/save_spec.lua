@@ -30,6 +30,12 @@ local function through_file(model)
   return assert(nn.load(path))
 end
 
+local function through_string(model)
+  local path = new_path()
+  assert(model:save(path))
+  return read(path)
+end
+
 describe("A saved model", function()
   support.count_tensors(before_each, after_each)
 
@@ -103,6 +109,20 @@ describe("A saved model", function()
     assert.is_true(nn.load_bytes(read(path)).weight:equal(model.weight))
   end)
 
+  it("keeps what else it is given, and gives it back behind the model", function()
+    local path = new_path()
+    local metadata = { classes = { "cat", "dog" }, scale = { mean = 0.5, inverted = true }, note = "ä\n" }
+    assert(nn.Dense(2, 2):save(path, { metadata = metadata }))
+    local model, again = nn.load(path)
+    assert.is_truthy(model)
+    assert.same(metadata, again)
+    assert.same({}, select(2, nn.load_bytes(through_string(nn.Dense(2, 2)))))
+    assert.error_matches(function() model:save(path, { metadata = { f = print } }) end,
+      "save: option metadata: .*function")
+    assert.error_matches(function() model:save(path, { metadata = "x" }) end, 'save: option metadata: expected a table')
+    assert.error_matches(function() model:save(path, { meta = {} }) end, 'unknown option "meta"')
+  end)
+
   it("that holds a function is refused with the way out", function()
     local model = nn.Sequential { nn.Lambda(function(x) return x end) }
     assert.error_matches(function() model:save(new_path()) end, "Sequential%[1%]: the function of an nn.Lambda")
@@ -126,6 +146,18 @@ describe("nn.save and nn.load", function()
     local tensors = assert(nn.load(path))
     assert.same({ { 1, 2, 3 }, { 4, 5, 6 } }, tensors.a:tolist())
     assert.equal("int64", tensors.b.dtype)
+  end)
+
+  it("keep metadata: strings by name", function()
+    local path = new_path()
+    assert(nn.save({ a = nn.ones(1) }, path, { metadata = { note = "first" } }))
+    assert.same({ format = "pt", note = "first" }, select(2, nn.load(path)))
+    for _, value in ipairs { 3, true, {} } do
+      assert.error_matches(function() nn.save({ a = nn.ones(1) }, path, { metadata = { note = value } }) end,
+        "nn.save: option metadata: note: expected a string, got ")
+    end
+    assert.error_matches(function() nn.save({ a = nn.ones(1) }, path, { metadata = { nnlua = "x" } }) end,
+      'option metadata: the name "nnlua" is taken')
   end)
 
   it("give nil and a message for a file that is not there, or is damaged", function()
