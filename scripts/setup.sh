@@ -44,6 +44,8 @@ find_missing() {
     for group in "$@"; do
         case $group in
         tests)
+            need zlib1g-dev "reads compressed data files" has_library zlib zlib.h
+            need gzip "compresses what the tests read" has_any gzip
             need lua-busted "runs the tests that are written in Lua" lua5.4 -e 'require "busted"'
             ;;
         checks)
@@ -90,11 +92,12 @@ if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
     exit 1
 fi
 
-# The packages are separate words. libedit-dev is a comfort of the prompt, not worth a network access of its own.
+# The packages are separate words. Those behind them are comforts (the prompt, compressed
+# data files), not worth a network access of their own.
 echo "Installing:$missing"
 log=$(mktemp)
 # shellcheck disable=SC2086
-if ! install $missing libedit-dev >"$log" 2>&1 </dev/null; then
+if ! install $missing libedit-dev zlib1g-dev >"$log" 2>&1 </dev/null; then
     cat "$log" >&2
     rm -f "$log"
     echo "The installation failed (see above). By hand: apt-get install$missing" >&2

@@ -258,4 +258,10 @@ function data.DataLoader(dataset, options)
   }, DataLoader)
 end
 
+-- ---- the other readers, and the collections that people know
+
+for _, part in ipairs { "readers", "collections" } do
+  for name, reader in pairs(require("nnlua." .. part)) do data[name] = reader end
+end
+
 return data

@@ -12,7 +12,7 @@ local nn = {}
 -- Parts of the seam between C and Lua, not of the surface.
 local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
-  save_tensors = true, load_tensors = true, csv = true, tensor_id = true,
+  save_tensors = true, load_tensors = true, csv = true, readers = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true,
 }

@@ -1,0 +1,52 @@
+// folder.c: reading a folder, over POSIX.
+#include "io/folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static nnl_status add_name(const char *name, nnl_bytes *text, nnl_bytes *list) {
+    size_t offset = text->length;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return NNL_OK;
+    if (nnl_bytes_add(text, name, strlen(name) + 1) != NNL_OK) return text->ctx->status;
+    return nnl_bytes_add(list, &offset, sizeof offset);
+}
+
+// Offsets become pointers while they are sorted: the text moves no more.
+static void sort_names(const nnl_bytes *text, nnl_bytes *list) {
+    _Static_assert(sizeof(char *) == sizeof(size_t), "a pointer lies where an offset does");
+    size_t count = list->length / sizeof(size_t);
+    for (size_t i = 0; i < count; i++) {
+        size_t offset;
+        memcpy(&offset, list->data + i * sizeof offset, sizeof offset);
+        char *name = text->data + offset;
+        memcpy(list->data + i * sizeof name, &name, sizeof name);
+    }
+    if (count > 0) qsort(list->data, count, sizeof(char *), by_name);
+    for (size_t i = 0; i < count; i++) {
+        char *name;
+        memcpy(&name, list->data + i * sizeof name, sizeof name);
+        size_t offset = (size_t)(name - text->data);
+        memcpy(list->data + i * sizeof offset, &offset, sizeof offset);
+    }
+}
+
+nnl_status nnl_folder_read(nnl_context *ctx, const char *path, nnl_bytes *text, nnl_bytes *list) {
+    DIR *folder = opendir(path);
+    if (!folder) {
+        int code = errno;
+        char reason[128];
+        if (strerror_r(code, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", code);
+        return nnl_fail(ctx, NNL_ERR_IO, "%.300s: cannot open: %s", path, reason);
+    }
+    nnl_status status = NNL_OK;
+    for (struct dirent *entry = readdir(folder); entry && status == NNL_OK; entry = readdir(folder))
+        status = add_name(entry->d_name, text, list);
+    closedir(folder);
+    if (status == NNL_OK) sort_names(text, list);
+    return status;
+}
