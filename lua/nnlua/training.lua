@@ -163,8 +163,14 @@ local function refuse_nan(who, where, x, y, order, start)
   check.fail(who, ("the loss is NaN in %s; %s"):format(where, batches.explain_nan(x, y, order, start)))
 end
 
-local function evaluate_source(state, source, who)
+-- What a bar asks for when it is time to draw.
+local function logs_of(means)
+  return function() return mean_logs(means, "") end
+end
+
+local function evaluate_source(state, source, who, bar)
   local means, number = new_means(state), 0
+  local logs = logs_of(means)
   for x, y, order, start in source:each(false) do
     number = number + 1
     remember_input(state.model, x)
@@ -176,6 +182,7 @@ local function evaluate_source(state, source, who)
       refuse_nan(who, ("batch %d"):format(number), x, y, order, start)
     end
     add_batch(means, #x, loss, prediction, target)
+    bar:update(number, means.count, logs)
   end
   if means.count == 0 then check.fail(who, "there are no batches") end
   return means
@@ -183,34 +190,54 @@ end
 
 local batch_options = { batch_size = "count", verbose = "whole", callbacks = "table" }
 
+local function new_bar(options)
+  return require "nnlua.progress".new(options)
+end
+
+-- fn() in inference mode while the bar is shown, which is ended after an error too.
+local function infer_shown(model, bar, fn)
+  bar:start()
+  local ok, result = pcall(infer, model, fn)
+  if ok then return result end
+  bar:close()
+  error(result, 0)
+end
+
 --- The loss and metrics over a whole set, in inference mode.
 -- @param x tensor or loader
 -- @param y tensor
--- @param options table? batch_size (32)
+-- @param options table? batch_size (32), verbose (0 nothing, 1 a bar)
 -- @return table {loss = ..., accuracy = ...}
 function methods:evaluate(x, y, options)
   local state = compiled_state("evaluate", self)
   options = check.options("evaluate", options, batch_options)
   local source = batches.source("evaluate", x, y, options.batch_size or 32)
-  local means = infer(self, function() return evaluate_source(state, source, "evaluate") end)
-  return mean_logs(means, "")
+  local bar = new_bar { verbose = options.verbose or 0, title = "Evaluate", batches = source.count,
+    names = log_names(state) }
+  local means = infer_shown(self, bar, function() return evaluate_source(state, source, "evaluate", bar) end)
+  local logs = mean_logs(means, "")
+  bar:finish(logs)
+  return logs
 end
 
 --- The model's results for x, in inference mode.
 -- @param x tensor or loader
--- @param options table? batch_size (32)
+-- @param options table? batch_size (32), verbose (0 nothing, 1 a bar)
 -- @return tensor
 function methods:predict(x, options)
   options = check.options("predict", options, batch_options)
   local source = batches.source("predict", x, nil, options.batch_size or 32)
-  return infer(self, function()
-    local parts = {}
+  local bar = new_bar { verbose = options.verbose or 0, title = "Predict", batches = source.count }
+  local parts, rows = {}, 0
+  infer_shown(self, bar, function()
     for batch in source:each(false) do
       remember_input(self, batch)
-      parts[#parts + 1] = self(batch)
+      parts[#parts + 1], rows = self(batch), rows + #batch
+      bar:update(#parts, rows)
     end
-    return #parts == 1 and parts[1] or core.cat(parts, 1)
   end)
+  bar:finish()
+  return #parts == 1 and parts[1] or core.cat(parts, 1)
 end
 
 --- One batch of training, for programs with a loop of their own.
@@ -282,8 +309,8 @@ local function sources(x, y, options)
   return batches.source("fit", train_x, train_y, size), batches.source("fit", val_x, val_y, size)
 end
 
-local function end_batch(run, number, means)
-  run.bar:update(number, means.count, function() return mean_logs(means, "") end)
+local function end_batch(run, number, means, read)
+  run.bar:update(number, means.count, read)
   if run.batch_hooks then
     local logs = mean_logs(means, "")
     call_hooks(run, "on_batch_end", number, logs, run.model)
@@ -293,6 +320,7 @@ end
 
 local function train_epoch(run, epoch)
   local state, means, number = run.state, new_means(run.state), 0
+  local read = logs_of(means)
   for x, y, order, start in run.source:each(run.shuffle) do
     number = number + 1
     remember_input(run.model, x)
@@ -301,7 +329,7 @@ local function train_epoch(run, epoch)
       refuse_nan("fit", ("epoch %d, batch %d"):format(epoch, number), x, y, order, start)
     end
     add_batch(means, #x, loss, prediction, target)
-    end_batch(run, number, means)
+    end_batch(run, number, means, read)
     if run.stop then break end
   end
   if means.count == 0 then check.fail("fit", "there are no batches") end
@@ -321,7 +349,10 @@ local function run_epoch(run, epoch)
   call_hooks(run, "on_epoch_begin", epoch, {}, run.model)
   local logs = train_epoch(run, epoch)
   if run.validation then
-    local means = infer(run.model, function() return evaluate_source(run.state, run.validation, "fit: validation") end)
+    run.bar:part("validation", run.validation.count)
+    local means = infer(run.model, function()
+      return evaluate_source(run.state, run.validation, "fit: validation", run.bar)
+    end)
     mean_logs(means, "val_", logs)
   end
   run.bar:finish(logs)
@@ -347,7 +378,7 @@ local function new_run(model, state, x, y, options)
     model = model, state = state, source = source, validation = validation, callbacks = callbacks,
     shuffle = options.shuffle ~= false, history = { epoch = {} },
     batch_hooks = has_hook(callbacks, "on_batch_end") or has_hook(callbacks, "on_train_batch_end"),
-    bar = require "nnlua.progress".new {
+    bar = new_bar {
       verbose = options.verbose or 1, epochs = options.epochs or 1, batches = source.count,
       names = log_names(state, validation ~= nil),
     },
