@@ -6,6 +6,9 @@
 
 #define NNLUA_VERSION "0.1.0"
 
+// Grows when a program that was compiled with an older header would no longer work with the library.
+#define NNLUA_ABI 1
+
 #if defined(__GNUC__)
 #define NNL_API __attribute__((visibility("default")))
 #else

@@ -15,8 +15,9 @@ struct nnl_request {
 
 static nnl_request requests[NNL_REQUESTS];
 
-// NULL where more states are open than the table has room for: those cannot be interrupted.
+// NULL where more states are open than the table has room for, or L is NULL: those cannot be interrupted.
 nnl_request *nnl_request_new(lua_State *L) {
+    if (!L) return NULL;
     for (int i = 0; i < NNL_REQUESTS; i++) {
         lua_State *nobody = NULL;
         if (atomic_compare_exchange_strong(&requests[i].owner, &nobody, L)) return &requests[i];

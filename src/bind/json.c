@@ -20,9 +20,9 @@ static void push_text(lua_State *L, const nnl_json_reader *r) {
         lua_pushlstring(L, r->string, r->length);
         return;
     }
-    luaL_Buffer buffer;
-    char *text = luaL_buffinitsize(L, &buffer, r->length);
-    luaL_pushresultsize(&buffer, nnl_json_string(r, text));
+    char *text = nnl_lua_new_userdata(L, r->length, 0);
+    lua_pushlstring(L, text, nnl_json_string(r, text));
+    lua_remove(L, -2);
 }
 
 static void push_scalar(lua_State *L, const nnl_json_reader *r, nnl_json_event event) {

@@ -121,7 +121,7 @@ static int load_module(lua_State *L) {
 }
 
 static void preload(lua_State *L) {
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    nnl_lua_push_preload(L);
     for (const nnl_lua_module *module = nnl_lua_modules; module->name; module++) {
         if (strcmp(module->name, "nnlua") == 0) continue;
         lua_pushlightuserdata(L, (void *)module);
@@ -150,7 +150,7 @@ int luaopen_nnlua(lua_State *L) {
 }
 
 void nnlua_preload(lua_State *L) {
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    nnl_lua_push_preload(L);
     lua_pushcfunction(L, luaopen_nnlua);
     lua_setfield(L, -2, "nnlua");
     lua_pop(L, 1);
