@@ -1,8 +1,7 @@
 // compat.h: Lua's API as the binding uses it. With compat.c the only place that knows versions of Lua: the
-// rest is written for Lua 5.4, and what Lua 5.1, 5.3 and LuaJIT lack or do otherwise has a name here.
-//
-// Lua 5.1 and LuaJIT have no integers: a whole number counts as one as far as every double holds it exactly.
-// One module serves both, since only what Lua 5.1 has is used for them.
+// rest is written for Lua 5.4, and what the others lack or do otherwise has a name here. Lua 5.1 and LuaJIT
+// have no integers: a whole number counts as one as far as every double holds it exactly. One module serves
+// both.
 #ifndef NNL_BIND_COMPAT_H
 #define NNL_BIND_COMPAT_H
 
