@@ -1,6 +1,5 @@
 // io.c: files of tensors. What is wrong with a file comes back as nil and a message.
-#include "bind/bind.h"
-#include "io/safetensors.h"
+#include "bind/tensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +38,7 @@ const char *nnl_check_path(lua_State *L, int arg) {
 
 // ---- loading tensors
 
-static void free_tensors(void *set) { nnl_safetensors_free(set); }
+void nnl_free_tensors(void *set) { nnl_safetensors_free(set); }
 
 static void push_tensors(lua_State *L, nnl_bind *bind, const nnl_safetensors *set) {
     lua_createtable(L, 0, (int)set->count);
@@ -60,7 +59,7 @@ static void push_metadata(lua_State *L, const nnl_safetensors *set) {
     }
 }
 
-static int push_loaded(lua_State *L) {
+int nnl_push_tensors(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     const nnl_safetensors *set = lua_touserdata(L, 1);
     push_tensors(L, bind, set);
@@ -81,11 +80,11 @@ static int load_tensors(lua_State *L) {
     bool from_file = !lua_isnoneornil(L, 1);
     const char *path = from_file ? nnl_check_path(L, 1) : NULL;
     const char *bytes = from_file ? NULL : luaL_checklstring(L, 2, &size);
-    nnl_push_holding(L, push_loaded, &set);
+    nnl_push_holding(L, nnl_push_tensors, &set);
     nnl_status status = from_file ? nnl_safetensors_load(bind->ctx, path, &set)
                                   : nnl_safetensors_parse(bind->ctx, bytes, size, &set);
     if (status != NNL_OK) return nnl_fail_io(L, bind);
-    return nnl_run_holding(L, 0, 3, free_tensors, &set);
+    return nnl_run_holding(L, 0, 3, nnl_free_tensors, &set);
 }
 
 // ---- saving tensors: names and texts are borrowed from the tables on Lua's stack
@@ -113,7 +112,7 @@ static void collect_by_name(lua_State *L, nnl_bind *bind, int table, nnl_safeten
     nnl_safetensors_sort(set);
 }
 
-static void collect_in_order(lua_State *L, nnl_bind *bind, int table, int order, nnl_safetensors *set) {
+void nnl_collect_tensors(lua_State *L, nnl_bind *bind, int table, int order, nnl_safetensors *set) {
     size_t count = (size_t)lua_rawlen(L, order);
     if (count != count_items(L, table))
         nnl_error(L, "save_tensors: the order has another number of names than there are tensors");
@@ -157,7 +156,7 @@ static int save_tensors(lua_State *L) {
         collect_by_name(L, bind, 2, &set);
     } else {
         luaL_checktype(L, 4, LUA_TTABLE);
-        collect_in_order(L, bind, 2, 4, &set);
+        nnl_collect_tensors(L, bind, 2, 4, &set);
     }
     if (nnl_safetensors_save(bind->ctx, path, &set) != NNL_OK) return nnl_fail_io(L, bind);
     lua_pushboolean(L, true);

@@ -177,3 +177,55 @@ int64_t nnl_elements_read(const nnl_elements *elements, const char *from, char *
         memcpy(to, from, (size_t)count * elements->size);
     return count;
 }
+
+// ---- a tensor of them
+
+static nnl_status check_size(const nnl_source *source, const nnl_elements *elements, const nnl_shape *shape) {
+    char text[NNL_SHAPE_TEXT];
+    bool possible = nnl_shape_check(source->ctx, "", shape, sizeof(int64_t)) == NNL_OK;
+    if (possible && (uint64_t)nnl_shape_numel(shape) <= nnl_source_most(source) / elements->size)
+        return NNL_OK;
+    return nnl_fail(source->ctx, NNL_ERR_IO, "the file is too short for its shape %s",
+                    nnl_shape_text(shape, text));
+}
+
+static nnl_status refuse(const nnl_source *source, const nnl_elements *elements, int64_t place) {
+    const char *what =
+        elements->kind == NNL_ELEMENT_BOOL ? "a bool that is neither 0 nor 1" : "too large for int64";
+    return nnl_fail(source->ctx, NNL_ERR_IO, "element %lld is %s", (long long)place + 1, what);
+}
+
+// Through a block where the elements change their size.
+static nnl_status load_widened(nnl_source *source, const nnl_elements *elements, char *to, int64_t count) {
+    char block[BLOCK * sizeof(uint64_t)];
+    for (int64_t done = 0; done < count; done += BLOCK) {
+        int64_t n = count - done < BLOCK ? count - done : BLOCK;
+        if (nnl_source_read(source, block, (size_t)n * elements->size) != NNL_OK) return source->ctx->status;
+        nnl_elements_read(elements, block, to + (size_t)done * nnl_dtype_size(elements->dtype), n);
+    }
+    return NNL_OK;
+}
+
+static nnl_status load(nnl_source *source, const nnl_elements *elements, nnl_tensor *t) {
+    int64_t count = nnl_tensor_numel(t);
+    char *to = nnl_tensor_data(t);
+    if (count == 0) return NNL_OK;
+    if (elements->size != nnl_dtype_size(t->dtype)) return load_widened(source, elements, to, count);
+    if (nnl_source_read(source, to, (size_t)count * elements->size) != NNL_OK) return source->ctx->status;
+    int64_t read = nnl_elements_read(elements, to, to, count);
+    return read == count ? NNL_OK : refuse(source, elements, read);
+}
+
+nnl_status nnl_elements_load(nnl_source *source, const nnl_elements *elements, const nnl_shape *shape,
+                             nnl_tensor **out) {
+    if (check_size(source, elements, shape) != NNL_OK) return source->ctx->status;
+    nnl_tensor *t = nnl_tensor_new(source->ctx, elements->dtype, shape);
+    if (!t) return source->ctx->status;
+    nnl_status status = load(source, elements, t);
+    if (status == NNL_OK) status = nnl_source_end(source);
+    if (status == NNL_OK)
+        *out = t;
+    else
+        nnl_tensor_release(t);
+    return status;
+}

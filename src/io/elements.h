@@ -3,6 +3,7 @@
 #ifndef NNL_IO_ELEMENTS_H
 #define NNL_IO_ELEMENTS_H
 
+#include "io/source.h"
 #include "tensor/tensor.h"
 
 #include <stdbool.h>
@@ -38,5 +39,10 @@ bool nnl_elements_native(const nnl_elements *elements);
 // size. The number of those that were read: less than count where one has no place in the dtype, such as a
 // bool of neither 0 nor 1, or an integer beyond int64.
 int64_t nnl_elements_read(const nnl_elements *elements, const char *from, char *to, int64_t count);
+
+// A new tensor of all that the source still holds, which must be just its elements, into *out. No memory is
+// taken for elements that cannot be there.
+nnl_status nnl_elements_load(nnl_source *source, const nnl_elements *elements, const nnl_shape *shape,
+                             nnl_tensor **out);
 
 #endif

@@ -44,6 +44,8 @@ nnl_status nnl_folder_read(nnl_context *ctx, const char *path, nnl_bytes *text, 
         return nnl_fail(ctx, NNL_ERR_IO, "%.300s: cannot open: %s", path, reason);
     }
     nnl_status status = NNL_OK;
+    // Nobody else has this folder, so that readdir is safe.
+    // cppcheck-suppress readdirCalled
     for (struct dirent *entry = readdir(folder); entry && status == NNL_OK; entry = readdir(folder))
         status = add_name(entry->d_name, text, list);
     closedir(folder);

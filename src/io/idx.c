@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-typedef nnl_tensor *parse_fn(nnl_source *source, size_t size);
+// A new tensor into *out, which is NULL before.
+typedef nnl_status parse_fn(nnl_source *source, size_t size, nnl_tensor **out);
 
 static bool elements_of(unsigned char code, nnl_elements *elements) {
     switch (code) {
@@ -52,85 +53,40 @@ static nnl_status read_header(nnl_source *source, nnl_elements *elements, nnl_sh
     return read_shape(source, magic[3], shape);
 }
 
-// Nothing is allocated for elements that cannot be there.
-static nnl_status check_size(const nnl_source *source, const nnl_elements *elements, const nnl_shape *shape) {
-    char text[NNL_SHAPE_TEXT];
-    bool possible = nnl_shape_check(source->ctx, "", shape, sizeof(int64_t)) == NNL_OK;
-    if (possible && (uint64_t)nnl_shape_numel(shape) <= nnl_source_most(source) / elements->size)
-        return NNL_OK;
-    return nnl_fail(source->ctx, NNL_ERR_IO, "the file is too short for its shape %s",
-                    nnl_shape_text(shape, text));
-}
-
-#define BLOCK ((int64_t)4096)
-
-// Through a block where the elements change their size.
-static nnl_status read_widened(nnl_source *source, const nnl_elements *elements, char *to, int64_t count) {
-    char block[BLOCK * 2];
-    while (count > 0) {
-        int64_t n = count < BLOCK ? count : BLOCK;
-        if (nnl_source_read(source, block, (size_t)n * elements->size) != NNL_OK) return source->ctx->status;
-        nnl_elements_read(elements, block, to, n);
-        to += (size_t)n * nnl_dtype_size(elements->dtype);
-        count -= n;
-    }
-    return NNL_OK;
-}
-
-static nnl_status read_elements(nnl_source *source, const nnl_elements *elements, nnl_tensor *t) {
-    int64_t count = nnl_tensor_numel(t);
-    char *to = nnl_tensor_data(t);
-    if (count == 0) return NNL_OK;
-    if (elements->size != nnl_dtype_size(t->dtype)) return read_widened(source, elements, to, count);
-    if (nnl_source_read(source, to, (size_t)count * elements->size) != NNL_OK) return source->ctx->status;
-    nnl_elements_read(elements, to, to, count);
-    return NNL_OK;
-}
-
-static nnl_status check_end(nnl_source *source) {
-    char byte;
-    size_t got;
-    if (nnl_source_some(source, &byte, 1, &got) != NNL_OK) return source->ctx->status;
-    return got == 0 ? NNL_OK : nnl_fail(source->ctx, NNL_ERR_IO, "bytes behind the last element");
-}
-
-static nnl_tensor *parse_idx(nnl_source *source, size_t size) {
+static nnl_status parse_idx(nnl_source *source, size_t size, nnl_tensor **out) {
     nnl_elements elements;
     nnl_shape shape;
     (void)size;
-    if (read_header(source, &elements, &shape) != NNL_OK || check_size(source, &elements, &shape) != NNL_OK)
-        return NULL;
-    nnl_tensor *t = nnl_tensor_new(source->ctx, elements.dtype, &shape);
-    if (!t) return NULL;
-    if (read_elements(source, &elements, t) == NNL_OK && check_end(source) == NNL_OK) return t;
-    nnl_tensor_release(t);
-    return NULL;
+    if (read_header(source, &elements, &shape) != NNL_OK) return source->ctx->status;
+    return nnl_elements_load(source, &elements, &shape, out);
 }
 
 // How many there are is known only when all were read, where they are compressed.
-static nnl_tensor *parse_records(nnl_source *source, size_t size) {
+static nnl_status parse_records(nnl_source *source, size_t size, nnl_tensor **out) {
     nnl_context *ctx = source->ctx;
     nnl_bytes bytes = {.ctx = ctx};
-    nnl_tensor *t = NULL;
-    if (nnl_source_rest(source, &bytes) == NNL_OK) {
+    nnl_status status = nnl_source_rest(source, &bytes);
+    if (status == NNL_OK) {
         nnl_shape shape = {.ndim = 2, .size = {(int64_t)(bytes.length / size), (int64_t)size}};
         if (bytes.length > 0 && bytes.length % size == 0)
-            t = nnl_tensor_new(ctx, NNL_UINT8, &shape);
+            *out = nnl_tensor_new(ctx, NNL_UINT8, &shape);
         else
             nnl_fail(ctx, NNL_ERR_IO, "%zu bytes are no whole number of records of %zu", bytes.length, size);
+        status = *out ? NNL_OK : ctx->status;
     }
-    if (t) memcpy(nnl_tensor_data(t), bytes.data, bytes.length);
+    if (*out) memcpy(nnl_tensor_data(*out), bytes.data, bytes.length);
     nnl_bytes_free(&bytes);
-    return t;
+    return status;
 }
 
 static nnl_tensor *parse(nnl_context *ctx, const char *data, size_t bytes, parse_fn *parser, size_t size) {
     nnl_source source;
+    nnl_tensor *t = NULL;
     nnl_coding coding = nnl_is_gzip(data, bytes) ? NNL_GZIP : NNL_PLAIN;
     if (nnl_source_open(&source, ctx, data, bytes, coding) != NNL_OK) return NULL;
-    nnl_tensor *t = parser(&source, size);
+    nnl_status status = parser(&source, size, &t);
     nnl_source_close(&source);
-    return t;
+    return status == NNL_OK ? t : NULL;
 }
 
 static nnl_tensor *read(nnl_context *ctx, const char *path, parse_fn *parser, size_t size) {

@@ -91,6 +91,8 @@ static nnl_status inflate_piece(nnl_source *source, char *to, size_t size, size_
     return code == Z_OK ? NNL_OK : refuse(source, code);
 }
 
+uint32_t nnl_crc32(uint32_t sum, const void *data, size_t size) { return (uint32_t)crc32_z(sum, data, size); }
+
 static nnl_status inflate_some(nnl_source *source, char *to, size_t size, size_t *got) {
     for (*got = 0; *got < size && !source->inflater->ended;) {
         size_t piece;
@@ -117,6 +119,20 @@ static nnl_status inflate_some(nnl_source *source, char *to, size_t size, size_t
     return nnl_fail(source->ctx, NNL_ERR_STATE, "no zlib");
 }
 
+// Four bits at a time.
+uint32_t nnl_crc32(uint32_t sum, const void *data, size_t size) {
+    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                       0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    const unsigned char *at = data;
+    sum = ~sum;
+    for (size_t i = 0; i < size; i++) {
+        sum = (sum >> 4) ^ table[(sum ^ at[i]) & 15];
+        sum = (sum >> 4) ^ table[(sum ^ (unsigned)(at[i] >> 4)) & 15];
+    }
+    return ~sum;
+}
+
 #endif
 
 nnl_status nnl_source_open(nnl_source *source, nnl_context *ctx, const char *data, size_t size,
@@ -129,13 +145,27 @@ void nnl_source_close(nnl_source *source) {
     if (source->inflater) close_inflater(source);
 }
 
-nnl_status nnl_source_some(nnl_source *source, void *to, size_t size, size_t *got) {
-    if (source->inflater) return inflate_some(source, to, size, got);
+static void copy_some(nnl_source *source, void *to, size_t size, size_t *got) {
     size_t left = (size_t)(source->end - source->at);
     *got = size < left ? size : left;
     if (*got > 0) memcpy(to, source->at, *got);
     source->at += *got;
+}
+
+nnl_status nnl_source_some(nnl_source *source, void *to, size_t size, size_t *got) {
+    if (!source->inflater)
+        copy_some(source, to, size, got);
+    else if (inflate_some(source, to, size, got) != NNL_OK)
+        return source->ctx->status;
+    if (source->summed) source->sum = nnl_crc32(source->sum, to, *got);
     return NNL_OK;
+}
+
+nnl_status nnl_source_end(nnl_source *source) {
+    char byte = 0;
+    size_t got;
+    if (nnl_source_some(source, &byte, 1, &got) != NNL_OK) return source->ctx->status;
+    return got == 0 ? NNL_OK : nnl_fail(source->ctx, NNL_ERR_IO, "bytes behind the last element");
 }
 
 nnl_status nnl_source_read(nnl_source *source, void *to, size_t size) {

@@ -17,6 +17,8 @@ typedef struct nnl_source {
     nnl_context *ctx;
     const char *at, *end;          // of what is there, borrowed
     struct nnl_inflater *inflater; // NULL where the bytes are plain
+    bool summed;
+    uint32_t sum; // where `summed`: the CRC-32 of what has come so far
 } nnl_source;
 
 // Whether the bytes begin as those of a gzip file do.
@@ -37,7 +39,13 @@ nnl_status nnl_source_some(nnl_source *source, void *to, size_t size, size_t *go
 // No more bytes than these can come.
 uint64_t nnl_source_most(const nnl_source *source);
 
+// An error where bytes are left.
+nnl_status nnl_source_end(nnl_source *source);
+
 // All of the rest, behind what `out` holds.
 nnl_status nnl_source_rest(nnl_source *source, nnl_bytes *out);
+
+// The CRC-32 of zip files, going on from `sum`, which is 0 at first.
+uint32_t nnl_crc32(uint32_t sum, const void *data, size_t size);
 
 #endif
