@@ -33,7 +33,9 @@ local parts = {
   save = "files", load = "files", load_bytes = "files",
   Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
-local wholes = { data = "data", metrics = "metrics", optim = "optim", utils = "utils" }
+local wholes = {
+  callbacks = "callbacks", data = "data", metrics = "metrics", optim = "optim", utils = "utils",
+}
 
 local function load_part(_, name)
   local value

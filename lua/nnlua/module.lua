@@ -197,7 +197,8 @@ end
 -- Methods that a script may never use live in modules of their own.
 local elsewhere = {
   state_dict = "state", load_state_dict = "state", summary = "summary", save = "files",
-  compile = "training", fit = "training", evaluate = "training", predict = "training", train_step = "training",
+  load_weights = "files", compile = "training", fit = "training", evaluate = "training", predict = "training",
+  train_step = "training", test_step = "training",
   optimizer_in_use = "training", register_forward_hook = "hooks", register_forward_pre_hook = "hooks",
 }
 for name, place in pairs(elsewhere) do

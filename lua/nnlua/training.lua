@@ -1,407 +1,275 @@
---- Training as in Keras: compile, fit, evaluate, predict, train_step.
--- Losses and metrics by name: objective.lua; batches: batches.lua; what a terminal shows: progress.lua.
+--- Training as in Keras: compile, fit, evaluate, predict, train_step, test_step. What they are made of:
+--
+--   training/compiled.lua    what compile makes: outputs with losses and metrics, the optimizer
+--   training/step.lua        one batch: forward, losses, backward, update
+--   training/means.lua       what is measured over many batches
+--   training/loop.lua        fit: epochs, passes through the data, validation
+--   training/evaluation.lua  evaluate and predict: inference mode
+--   training/history.lua     what fit returns
+--   training/snapshot.lua    all of a run as data, and back; training/saved.lua what compile was given, in files
+--   objective.lua            losses, optimizers and metrics by name; batches.lua: data; callbacks/: callbacks
 
-local core = require "nnlua.core"
 local batches = require "nnlua.batches"
 local check = require "nnlua.check"
-local objective = require "nnlua.objective"
-local tree = require "nnlua.tree"
+local compat = require "nnlua.compat"
+local compiled = require "nnlua.training.compiled"
+local evaluation = require "nnlua.training.evaluation"
+local Hooks = require "nnlua.callbacks.hooks"
+local loop = require "nnlua.training.loop"
+local Means = require "nnlua.training.means"
+local step = require "nnlua.training.step"
 
 local training = { methods = {} }
 local methods = training.methods
 
--- What compile made of a model, and what is known of its input.
-local compiled = setmetatable({}, { __mode = "k" })
-local inputs = setmetatable({}, { __mode = "k" })
-
-local function compiled_state(who, model)
-  local state = compiled[model]
-  if not state then
-    check.fail(who, "the model is not compiled: call model:compile{optimizer = ..., loss = ...} before")
-  end
-  return state
-end
-
 --- The shape (without the batch) and dtype of the last input that fit, predict or kin saw.
-function training.input_of(model)
-  return inputs[model]
-end
-
-local function remember_input(model, x)
-  if inputs[model] or not core.is_tensor(x) then return end
-  local shape = x.shape
-  table.remove(shape, 1)
-  inputs[model] = { shape = shape, dtype = x.dtype }
-end
-
---- Say how to train.
--- @param options table: optimizer (a name such as "adam", an optimizer, or {name, lr = ..., ...}), loss (a name, a
--- loss, or a function of prediction and target), metrics (a list of names or functions)
--- @return the model itself
-function methods:compile(options)
-  options = check.options("compile", options, { optimizer = "any", loss = "any", metrics = "table" })
-  for _, name in ipairs { "optimizer", "loss" } do
-    if options[name] == nil then check.fail("compile", "option " .. name .. " is missing") end
-  end
-  local loss = objective.loss(options.loss)
-  compiled[self] = {
-    model = self, loss = loss.call, match = loss.match,
-    make_optimizer = objective.optimizer(options.optimizer),
-    metrics = objective.metrics(options.metrics, loss.row),
-  }
-  return self
-end
-
---- The optimizer of a compiled model; with a name for it, nil before the first batch.
-function methods:optimizer_in_use()
-  return compiled_state("optimizer_in_use", self).optimizer
-end
-
--- ---- modes
-
--- Switch everything to inference; returns a function that undoes just that.
-local function inference(model)
-  local changed = {}
-  tree.each_node(model, function(_, node)
-    if node.training then changed[#changed + 1] = node end
-  end)
-  if #changed > 0 then model:eval() end
-  return function()
-    for _, node in ipairs(changed) do
-      if core.is_layer(node) then node:_set_training(true) else rawset(node, "training", true) end
-    end
-  end
-end
-
--- Run fn in inference mode without a graph; the modes are back afterwards, also after an error.
-local function infer(model, fn)
-  local undo = inference(model)
-  local ok, result = pcall(core.no_grad, fn)
-  undo()
-  if not ok then error(result, 0) end
-  return result
-end
-
--- ---- one batch
-
--- Layers that ask for a penalty. They are known once all layers have their tensors.
-local function find_penalties(model)
-  local list = {}
-  tree.each_node(model, function(_, node)
-    if core.is_layer(node) and node:_penalty() then list[#list + 1] = node end
-  end)
-  return list
-end
-
--- What waits for the first batch: layers that take their sizes from it.
-local function finish_compile(state)
-  state.optimizer = state.make_optimizer(state.model:parameters())
-  state.penalties = find_penalties(state.model)
-end
-
-local function total_loss(state, prediction, target)
-  local loss = state.loss(prediction, target)
-  if loss.ndim > 0 then loss = loss:mean() end
-  for _, layer in ipairs(state.penalties) do loss = loss + layer:_penalty() end
-  return loss
-end
-
--- Forward, backward and update. Returns the loss, the prediction and the target; nothing is changed where the loss is
--- not a number.
-local function train_batch(state, x, y)
-  local prediction = state.model(x)
-  if not state.optimizer then finish_compile(state) end
-  local target = state.match(prediction, y)
-  local loss = total_loss(state, prediction, target)
-  local value = loss:item()
-  if value == value then
-    local optimizer = state.optimizer
-    optimizer:zero_grad()
-    loss:backward()
-    optimizer:step()
-  end
-  return value, prediction, target
-end
-
--- ---- means over samples
-
-local function new_means(state)
-  local metrics = {}
-  for i, metric in ipairs(state.metrics) do metrics[i] = metric.fresh and metric:fresh() or metric end
-  for _, metric in ipairs(metrics) do
-    if metric.reset then metric:reset() end
-  end
-  return { metrics = metrics, count = 0, loss = 0 }
-end
-
-local function add_batch(means, count, loss, prediction, target)
-  means.count = means.count + count
-  means.loss = means.loss + loss * count
-  for _, metric in ipairs(means.metrics) do metric:update(prediction, target) end
-end
-
-local function mean_logs(means, prefix, logs)
-  logs = logs or {}
-  logs[prefix .. "loss"] = means.loss / means.count
-  for _, metric in ipairs(means.metrics) do logs[prefix .. metric.name] = metric:result() end
-  return logs
-end
-
--- Names of what is measured, in the order that people see.
-local function log_names(state, validation)
-  local names = { "loss" }
-  for _, metric in ipairs(state.metrics) do names[#names + 1] = metric.name end
-  if validation then
-    for i = 1, #names do names[#names + 1] = "val_" .. names[i] end
-  end
-  return names
-end
-
--- ---- evaluate and predict
-
-local function refuse_nan(who, where, x, y, order, start)
-  check.fail(who, ("the loss is NaN in %s; %s"):format(where, batches.explain_nan(x, y, order, start)))
-end
-
--- What a bar asks for when it is time to draw.
-local function logs_of(means)
-  return function() return mean_logs(means, "") end
-end
-
-local function evaluate_source(state, source, who, bar)
-  local means, number = new_means(state), 0
-  local logs = logs_of(means)
-  for x, y, order, start in source:each(false) do
-    number = number + 1
-    remember_input(state.model, x)
-    local prediction = state.model(x)
-    state.penalties = state.penalties or find_penalties(state.model)
-    local target = state.match(prediction, y)
-    local loss = total_loss(state, prediction, target):item()
-    if loss ~= loss and not state.allow_nan then
-      refuse_nan(who, ("batch %d"):format(number), x, y, order, start)
-    end
-    add_batch(means, #x, loss, prediction, target)
-    bar:update(number, means.count, logs)
-  end
-  if means.count == 0 then check.fail(who, "there are no batches") end
-  return means
-end
-
-local batch_options = { batch_size = "count", verbose = "whole", callbacks = "table" }
+training.input_of = evaluation.input_of
 
 local function new_bar(options)
   return require "nnlua.progress".new(options)
 end
 
--- fn() in inference mode while the bar is shown, which is ended after an error too.
-local function infer_shown(model, bar, fn)
-  bar:start()
-  local ok, result = pcall(infer, model, fn)
+--- Say how to train.
+-- @param options table:
+--   optimizer: a name such as "adam", {name, lr = ..., ...}, an optimizer, or a function(parameters) that makes one
+--   loss: a name, a loss, or a function(prediction, target); for several outputs a table of such by the output's place
+--     or name, as the model gives them; false: no loss for this output
+--   metrics: names, {name, option = ...}, functions(prediction, target, weight) also by a name of their own, or metric
+--     objects, see nn.metrics.new; for several outputs a table by output. weighted_metrics: those that sample_weight
+--     and class_weight count for
+--   loss_weights: numbers by output (1)
+--   clip_norm: the most that the norm of all gradients together may be; clip_value: that of each element
+--   accumulate: batches whose mean gradient makes one step of the optimizer (1)
+--   ema: decay of averages of the weights, which validation, evaluate and predict use, and fit leaves in the model
+-- @return the model itself
+function methods:compile(options)
+  compiled.make(self, options)
+  return self
+end
+
+--- The optimizer of a compiled model; with a name for it, nil before training.
+function methods:optimizer_in_use()
+  return compiled.of("optimizer_in_use", self).optimizer
+end
+
+-- ---- evaluate and predict
+
+local batch_options = {
+  batch_size = "count", verbose = "whole", callbacks = "table", steps = "count", sample_weight = "any",
+  inputs = "count",
+}
+
+-- A loader has the targets in it: its second argument may be the options.
+local function with_options(x, y, options)
+  if options == nil and type(y) == "table" and batches.is_loader(x) then return nil, y end
+  return y, options
+end
+
+-- fn() while the bar is shown, which is ended after an error too.
+local function shown(bar, fn)
+  bar:start(1)
+  local ok, result = pcall(fn)
   if ok then return result end
   bar:close()
   error(result, 0)
 end
 
+local function outputs_of(state)
+  return state and not state.single and #state.outputs or 1
+end
+
+local function source_for(who, state, x, y, options)
+  return batches.source(who, x, y, {
+    size = options.batch_size or 32, weights = options.sample_weight, inputs = options.inputs,
+    outputs = outputs_of(state), limited = options.steps ~= nil,
+  })
+end
+
+local function params_of(options, source, names)
+  return {
+    epochs = options.epochs, steps = options.steps or options.steps_per_epoch or source.count,
+    batch_size = source.size, samples = source.total, verbose = options.verbose, metrics = names,
+  }
+end
+
 --- The loss and metrics over a whole set, in inference mode.
--- @param x tensor or loader
--- @param y tensor
--- @param options table? batch_size (32), verbose (0 nothing, 1 a bar)
+-- @param x tensor, table of tensors (several inputs: the arguments of the model), loader, or function
+-- @param y tensor, or table of tensors by output; not with a loader, whose batches have it: x, y, weights
+-- @param options table? batch_size (32), sample_weight, steps (batches; all), verbose (0 nothing, 1 a bar), callbacks,
+-- inputs (how many values of a loader are inputs: 1)
 -- @return table {loss = ..., accuracy = ...}
 function methods:evaluate(x, y, options)
-  local state = compiled_state("evaluate", self)
+  local state = compiled.of("evaluate", self)
+  y, options = with_options(x, y, options)
   options = check.options("evaluate", options, batch_options)
-  local source = batches.source("evaluate", x, y, options.batch_size or 32)
-  local bar = new_bar { verbose = options.verbose or 0, title = "Evaluate", batches = source.count,
-    names = log_names(state) }
-  local means = infer_shown(self, bar, function() return evaluate_source(state, source, "evaluate", bar) end)
-  local logs = mean_logs(means, "")
+  local source = source_for("evaluate", state, x, y, options)
+  local names = compiled.names(state)
+  local bar = new_bar { verbose = options.verbose or 0, title = "Evaluate", batches = options.steps or source.count,
+    names = names }
+  local hooks = Hooks.new("evaluate", options.callbacks, self, params_of(options, source, names))
+  local means = shown(bar, function()
+    return evaluation.measure { state = state, source = source, hooks = hooks, bar = bar, steps = options.steps,
+      who = "evaluate" }
+  end)
+  local logs = means:logs("")
   bar:finish(logs)
   return logs
 end
 
 --- The model's results for x, in inference mode.
--- @param x tensor or loader
--- @param options table? batch_size (32), verbose (0 nothing, 1 a bar)
--- @return tensor
+-- @param x tensor, table of tensors, loader, or function
+-- @param options table? batch_size (32), steps, verbose (0 nothing, 1 a bar), callbacks, inputs
+-- @return tensor; of a model of several outputs as many tensors, or the table that it gives
 function methods:predict(x, options)
   options = check.options("predict", options, batch_options)
-  local source = batches.source("predict", x, nil, options.batch_size or 32)
-  local bar = new_bar { verbose = options.verbose or 0, title = "Predict", batches = source.count }
-  local parts, rows = {}, 0
-  infer_shown(self, bar, function()
-    for batch in source:each(false) do
-      remember_input(self, batch)
-      parts[#parts + 1], rows = self(batch), rows + #batch
-      bar:update(#parts, rows)
-    end
+  local state = compiled.peek(self)
+  local source = source_for("predict", nil, x, nil, options)
+  local bar = new_bar { verbose = options.verbose or 0, title = "Predict", batches = options.steps or source.count,
+    names = {} }
+  local hooks = Hooks.new("predict", options.callbacks, self, params_of(options, source, {}))
+  local found = shown(bar, function()
+    return evaluation.predict { model = self, state = state, source = source, hooks = hooks, bar = bar,
+      steps = options.steps }
   end)
-  bar:finish()
-  return #parts == 1 and parts[1] or core.cat(parts, 1)
+  bar:finish({})
+  return compat.unpack(found, 1, found.n)
+end
+
+-- ---- one batch
+
+local step_options = { sample_weight = "any", class_weight = "table" }
+
+local function one_batch(who, model, x, y, options)
+  local state = compiled.of(who, model)
+  options = check.options(who, options, step_options)
+  local source = batches.source(who, x, y, { size = math.huge, weights = options.sample_weight })
+  local weights = source.weights
+  if options.class_weight then
+    local by_class = batches.class_weights(who, options.class_weight)(source.y)
+    weights = weights and weights * by_class or by_class
+  end
+  evaluation.remember(model, source.x)
+  return state, source.x, source.y, weights, source.total
+end
+
+local function logs_of(state, count, pass)
+  local means = Means.new(state)
+  means:add(count, pass)
+  return means:logs("")
 end
 
 --- One batch of training, for programs with a loop of their own.
+-- @param x, y as for fit
+-- @param options table? sample_weight, class_weight
 -- @return table {loss = ..., accuracy = ...} of this batch
-function methods:train_step(x, y)
-  local state = compiled_state("train_step", self)
-  x, y = batches.tensor("train_step", "x", x), batches.tensor("train_step", "y", y)
-  remember_input(self, x)
-  if not state.trains then
-    self:train()
-    state.trains = true
+function methods:train_step(x, y, options)
+  local state, input, target, weights, count = one_batch("train_step", self, x, y, options)
+  if not self.training then self:train() end
+  local pass = step.train(state, input, target, weights)
+  if pass.value ~= pass.value then
+    check.fail("train_step", "the loss is NaN; " .. batches.explain_nan(input, target))
   end
-  local loss, prediction, target = train_batch(state, x, y)
-  if loss ~= loss then
-    check.fail("train_step", "the loss is NaN; " .. batches.explain_nan(x, y))
-  end
-  local means = new_means(state)
-  add_batch(means, #x, loss, prediction, target)
-  return mean_logs(means, "")
+  return logs_of(state, count, pass)
+end
+
+--- One batch of evaluation: nothing is changed.
+-- @return table {loss = ..., accuracy = ...} of this batch
+function methods:test_step(x, y, options)
+  local state, input, target, weights, count = one_batch("test_step", self, x, y, options)
+  return compiled.with_averages(state, evaluation.infer, self, function()
+    local pass = step.forward(state, input, target, weights)
+    pass.value = pass.loss:item()
+    return logs_of(state, count, pass)
+  end)
 end
 
 -- ---- fit
 
-local function call_hooks(run, name, ...)
-  for _, callback in ipairs(run.callbacks) do
-    local hook = callback[name]
-    if hook and hook(...) == "stop" then run.stop = true end
-  end
-  if tree.class_of(run.model) and rawget(run.model, "stop_training") then run.stop = true end
-end
-
-local function has_hook(callbacks, name)
-  for _, callback in ipairs(callbacks) do
-    if callback[name] then return true end
-  end
-  return false
-end
-
-local function nan_is_handled(callbacks)
-  return has_hook(callbacks, "handles_nan")
-end
-
-local function check_callbacks(list)
-  for i, callback in ipairs(list) do
-    if type(callback) ~= "table" then check.expect("fit", "callback " .. i, callback, "a table") end
-  end
-  return list
-end
-
 local fit_options = {
   epochs = "count", batch_size = "count", verbose = "whole", shuffle = "boolean", validation_split = "fraction",
-  validation_data = "table", initial_epoch = "whole", callbacks = "table",
+  validation_data = "any", validation_freq = "any", validation_steps = "count", validation_batch_size = "count",
+  class_weight = "table", sample_weight = "any", initial_epoch = "whole", steps_per_epoch = "count",
+  callbacks = "table", inputs = "count",
 }
 
--- Where the batches for training and for validation come from.
-local function sources(x, y, options)
-  local size = options.batch_size or 32
-  local held = options.validation_data
-  local source = batches.source("fit", x, y, size)
-  if source.total and not source.y then check.expect("fit", "y", y, "a tensor") end
-  if held then
-    if type(held.batches) == "function" then return source, batches.source("fit", held, nil, size) end
-    return source, batches.source("fit: validation_data", held[1], held[2], size)
+local function validation_source(state, held, options)
+  local size = options.validation_batch_size or options.batch_size or 32
+  local rest = { size = size, inputs = options.inputs, outputs = outputs_of(state),
+    limited = options.validation_steps ~= nil }
+  local who = "fit: validation_data"
+  if batches.is_loader(held) then return batches.source(who, held, nil, rest) end
+  if type(held) ~= "table" or held[1] == nil or held[2] == nil then
+    check.expect("fit", "validation_data", held, "{x, y}, {x, y, weights} or a loader")
   end
+  rest.weights = held[3]
+  return batches.source(who, held[1], held[2], rest)
+end
+
+-- Where the batches for training and for validation come from.
+local function sources(state, x, y, options)
+  local source = batches.source("fit", x, y, {
+    size = options.batch_size or 32, weights = options.sample_weight, inputs = options.inputs,
+    outputs = outputs_of(state), limited = options.steps_per_epoch ~= nil,
+  })
+  if source.total and not source.y then check.expect("fit", "y", y, "a tensor") end
   local share = options.validation_split or 0
+  if options.validation_data ~= nil then return source, validation_source(state, options.validation_data, options) end
   if share == 0 then return source end
   if not source.total then check.fail("fit", "validation_split needs tensors; give a loader validation_data") end
-  local train_x, train_y, val_x, val_y = batches.split("fit", source.x, source.y, share)
-  return batches.source("fit", train_x, train_y, size), batches.source("fit", val_x, val_y, size)
+  return batches.split("fit", source, share, options.validation_batch_size or source.size)
 end
 
-local function end_batch(run, number, means, read)
-  run.bar:update(number, means.count, read)
-  if run.batch_hooks then
-    local logs = mean_logs(means, "")
-    call_hooks(run, "on_batch_end", number, logs, run.model)
-    call_hooks(run, "on_train_batch_end", number, logs, run.model)
+local function check_frequency(freq)
+  if freq == nil then return 1 end
+  if type(freq) == "table" then return freq end
+  if not compat.is_whole(freq) or freq < 1 then
+    check.expect("fit", "option validation_freq", freq, "a whole number from 1, or a list of epochs")
   end
+  return freq
 end
 
-local function train_epoch(run, epoch)
-  local state, means, number = run.state, new_means(run.state), 0
-  local read = logs_of(means)
-  for x, y, order, start in run.source:each(run.shuffle) do
-    number = number + 1
-    remember_input(run.model, x)
-    local loss, prediction, target = train_batch(state, x, y)
-    if loss ~= loss and not state.allow_nan then
-      refuse_nan("fit", ("epoch %d, batch %d"):format(epoch, number), x, y, order, start)
-    end
-    add_batch(means, #x, loss, prediction, target)
-    end_batch(run, number, means, read)
-    if run.stop then break end
-  end
-  if means.count == 0 then check.fail("fit", "there are no batches") end
-  return mean_logs(means, "")
-end
-
-local function record(history, epoch, logs)
-  history.epoch[#history.epoch + 1] = epoch
-  for name, value in pairs(logs) do
-    history[name] = history[name] or {}
-    history[name][#history.epoch] = value
-  end
-end
-
-local function run_epoch(run, epoch)
-  run.bar:start(epoch)
-  call_hooks(run, "on_epoch_begin", epoch, {}, run.model)
-  local logs = train_epoch(run, epoch)
-  if run.validation then
-    run.bar:part("validation", run.validation.count)
-    local means = infer(run.model, function()
-      return evaluate_source(run.state, run.validation, "fit: validation", run.bar)
-    end)
-    mean_logs(means, "val_", logs)
-  end
-  run.bar:finish(logs)
-  call_hooks(run, "on_epoch_end", epoch, logs, run.model)
-  record(run.history, epoch, logs)
-end
-
-local function run_epochs(run, first, last)
-  call_hooks(run, "on_train_begin", {}, run.model)
-  for epoch = first, last do
-    if run.stop then break end
-    run_epoch(run, epoch)
-  end
-  call_hooks(run, "on_train_end", {}, run.model)
-end
-
--- Everything that one call of fit needs to know.
 local function new_run(model, state, x, y, options)
-  local source, validation = sources(x, y, options)
-  local callbacks = check_callbacks(options.callbacks or {})
-  state.allow_nan = nan_is_handled(callbacks)
-  return {
-    model = model, state = state, source = source, validation = validation, callbacks = callbacks,
-    shuffle = options.shuffle ~= false, history = { epoch = {} },
-    batch_hooks = has_hook(callbacks, "on_batch_end") or has_hook(callbacks, "on_train_batch_end"),
-    bar = new_bar {
-      verbose = options.verbose or 1, epochs = options.epochs or 1, batches = source.count,
-      names = log_names(state, validation ~= nil),
-    },
+  local source, validation = sources(state, x, y, options)
+  local names, epochs = compiled.names(state, validation ~= nil), options.epochs or 1
+  local verbose = options.verbose or 1
+  local bar = new_bar { verbose = verbose, epochs = epochs, batches = options.steps_per_epoch or source.count,
+    names = names }
+  local params = params_of(options, source, names)
+  params.epochs, params.verbose, params.bar = epochs, verbose, bar
+  return loop.new {
+    model = model, state = state, source = source, validation = validation, bar = bar, epochs = epochs,
+    epoch = options.initial_epoch or 0, steps = options.steps_per_epoch, shuffle = options.shuffle ~= false,
+    validation_freq = check_frequency(options.validation_freq), validation_steps = options.validation_steps,
+    class_weights = options.class_weight and batches.class_weights("fit", options.class_weight) or nil,
+    hooks = Hooks.new("fit", options.callbacks, model, params), verbose = verbose,
   }
 end
 
 --- Train on the whole set, `epochs` times.
--- @param x tensor (its first dimension counts the samples) or loader
--- @param y tensor of targets; (N) and (N, 1) are alike; class labels count from 1
--- @param options table? epochs (1), batch_size (32), shuffle (true), validation_split (the last share of the rows),
--- validation_data ({x, y}), initial_epoch (epochs done before: 0), verbose (0 nothing, 1 a bar, 2 a line an epoch),
--- callbacks (a list of tables with on_epoch_end(epoch, logs, model) and kin; to stop, return "stop")
+-- @param x tensor (its first dimension counts the samples), table of tensors (several inputs: the arguments of the
+-- model), loader (something with batches(): for x, y, weights in loader:batches() do), or a function that gives such an
+-- iterator, or a batch each time it is called
+-- @param y tensor of targets, (N) and (N, 1) are alike, class labels count from 1; or a table of tensors by output
+-- @param options table? epochs (1), batch_size (32), shuffle (true: tensors in a random order each epoch),
+-- validation_split (the last share of the rows), validation_data ({x, y}, {x, y, weights} or a loader), validation_freq
+-- (every so many epochs, or a list of epochs), validation_steps, validation_batch_size, sample_weight (N), class_weight
+-- (weights by label), initial_epoch (epochs done before: 0), steps_per_epoch (batches; the data go on where the epoch
+-- before ended), verbose (0 nothing, 1 a bar, 2 a line an epoch), callbacks (see nn.callbacks; a plain table with
+-- functions such as on_epoch_end(self, epoch, logs) too), inputs (how many values of a loader are inputs: 1)
 -- @return history: lists of the means of each epoch, history.loss[i], history.val_accuracy[i] ..., history.epoch[i]
 function methods:fit(x, y, options)
-  local state = compiled_state("fit", self)
-  if type(x) == "table" and type(x.batches) == "function" and options == nil then y, options = nil, y end
+  local state = compiled.of("fit", self)
+  y, options = with_options(x, y, options)
   options = check.options("fit", options, fit_options)
   local run = new_run(self, state, x, y, options)
-  self:train()
-  if tree.class_of(self) then rawset(self, "stop_training", nil) end
-  local ok, message = pcall(run_epochs, run, (options.initial_epoch or 0) + 1, options.epochs or 1)
+  if run.is_module then rawset(self, "stop_training", nil) end
+  state.pending = 0
+  local ok, message = pcall(function()
+    loop.prepare(run)
+    self:train()
+    loop.train(run)
+  end)
   run.bar:close()
-  state.allow_nan = nil
   if not ok then error(message, 0) end
   return run.history
 end

@@ -17,18 +17,19 @@ static int manual_seed(lua_State *L) {
     return 0;
 }
 
-// The generator's state as a string, to be saved and put back.
-static int random_state(lua_State *L) {
+// nn.get_rng_state(): the state of the random numbers as a string, to be saved and put back.
+static int get_rng_state(lua_State *L) {
     const nnl_random *random = &nnl_bind_of(L)->ctx->random;
     lua_pushfstring(L, "philox %I %I", (LUAI_UACINT)random->seed, (LUAI_UACINT)random->position);
     return 1;
 }
 
-static int set_random_state(lua_State *L) {
+static int set_rng_state(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     long long seed, position;
-    if (sscanf(luaL_checkstring(L, 1), "philox %lld %lld", &seed, &position) != 2) {
-        return luaL_argerror(L, 1, "not a state that random_state gave");
+    char rest;
+    if (sscanf(luaL_checkstring(L, 1), "philox %lld %lld%c", &seed, &position, &rest) != 2) {
+        return luaL_argerror(L, 1, "expected a state that get_rng_state gave");
     }
     bind->ctx->random = (nnl_random){.seed = (uint64_t)seed, .position = (uint64_t)position};
     return 0;
@@ -156,8 +157,8 @@ static int terminal_width(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"manual_seed", manual_seed},
-    {"random_state", random_state},
-    {"set_random_state", set_random_state},
+    {"get_rng_state", get_rng_state},
+    {"set_rng_state", set_rng_state},
     {"memory", memory},
     {"set_memory_limit", set_memory_limit},
     {"fail_allocation", fail_allocation},

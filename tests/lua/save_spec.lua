@@ -219,7 +219,11 @@ describe("nn.save and nn.load", function()
 
   it("raise for what no file can cure", function()
     assert.error_matches(function() nn.load(3) end, "nn.load: path: expected a string, got 3")
-    assert.error_matches(function() nn.save({ a = 1 }, "x") end, "nn.save: a: expected a tensor, got 1")
-    assert.error_matches(function() nn.save({ nn.ones(1) }, "x") end, "nn.save: key: expected a string, got 1")
+    assert.error_matches(function() nn.save({ a = { b = print } }, "x") end,
+      "nn.save: a.b: expected tensors, numbers, strings, booleans or tables of such, got function")
+    assert.error_matches(function() nn.save({ nn.Dense(1, 1) }, "x") end, "nn.save: 1: a model .* state_dict")
+    local loop = {}
+    loop.inside = { loop }
+    assert.error_matches(function() nn.save(loop, "x") end, "a table that holds itself")
   end)
 end)

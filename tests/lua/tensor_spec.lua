@@ -49,9 +49,9 @@ describe("making tensors", function()
       assert.same(first, make(50):tolist())
       assert.is_not.same(first, make(50):tolist())
     end
-    local state = nn.random_state()
+    local state = nn.get_rng_state()
     local first = nn.randint(1, 10, { 20 })
-    nn.set_random_state(state)
+    nn.set_rng_state(state)
     assert.same(first:tolist(), nn.randint(1, 10, { 20 }):tolist())
   end)
 
