@@ -86,7 +86,8 @@ function EarlyStopping:get_state()
 end
 
 function EarlyStopping:set_state(state)
-  for _, name in ipairs { "wait", "best", "best_epoch", "stopped_epoch", "best_weights" } do self[name] = state[name] end
+  self.wait, self.best, self.best_weights = state.wait, state.best, state.best_weights
+  self.best_epoch, self.stopped_epoch = state.best_epoch, state.stopped_epoch
 end
 
 return EarlyStopping

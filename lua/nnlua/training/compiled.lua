@@ -127,7 +127,9 @@ local rules = {
 
 local function positive(options, name)
   local value = options[name]
-  if value and (value <= 0 or value ~= value) then check.expect("compile", "option " .. name, value, "a number above 0") end
+  if value and (value <= 0 or value ~= value) then
+    check.expect("compile", "option " .. name, value, "a number above 0")
+  end
   return value
 end
 
