@@ -96,7 +96,7 @@ describe("memory", function()
       criterion(model(x), y):backward()
       optimizer:step()
     end
-    for _ = 1, 300 do step() end
+    for _ = 1, 1500 do step() end -- more than one round of the collector
     local before = nn.memory().allocations
     for _ = 1, 1000 do step() end
     assert.equal(before, nn.memory().allocations)
