@@ -93,6 +93,10 @@ function data.csv(path, options)
   return x, y:to(label_type(options, read, labels)), info
 end
 
+--- A picture from a PNG or JPEG file, or from the bytes of one: see nn.image.load.
+-- @return tensor (C, H, W); nil and a message where it cannot be read
+function data.image(path, options) return require("nnlua.image")._read(path, options) end
+
 -- ---- splitting
 
 -- Positions of the rows of each class, in the order of `order`: a list of tensors.

@@ -14,7 +14,7 @@ local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
   save_tensors = true, load_tensors = true, csv = true, readers = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
-  json_null = true, nearest = true,
+  json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
 }
 
 for name, value in pairs(core) do
@@ -34,7 +34,7 @@ local parts = {
   Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = {
-  callbacks = "callbacks", data = "data", metrics = "metrics", optim = "optim", utils = "utils",
+  callbacks = "callbacks", data = "data", image = "image", metrics = "metrics", optim = "optim", utils = "utils",
 }
 
 local function load_part(_, name)

@@ -14,6 +14,9 @@ end
 local PLACES = {
   ["lua.h"] = {"^src/bind/", "^src/app/", "^src/nnlua%.h$"},
   ["cblas.h"] = {"^src/kernel/gemm%.c$"},
+  ["setjmp.h"] = {"^src/io/guard%.c$"},
+  ["png.h"] = {"^src/io/png%.c$"},
+  ["jpeglib.h"] = {"^src/io/jpeg%.c$"},
 }
 PLACES["luaconf.h"] = PLACES["lua.h"]
 PLACES["lauxlib.h"] = PLACES["lua.h"]

@@ -1,0 +1,93 @@
+// texts.c: JSON, tables, and safetensors, whose header is JSON.
+#include "io/csv.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "readers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- JSON
+
+static bool make_json(nnl_context *ctx, int variant, nnl_bytes *out) {
+    static const char text[] =
+        "{\"a\":[1,-2.5e3,true,null],\"b\\n\\ud83d\\ude00\":{\"\xc3\xa9\":\"x\\u0041\"},\"c\":[[],{}]}";
+    (void)ctx;
+    return variant == 0 && nnl_bytes_add(out, text, sizeof text - 1) == NNL_OK;
+}
+
+static nnl_status read_json(nnl_context *ctx, const char *data, size_t size) {
+    nnl_json_reader reader;
+    char *text = malloc(size + 1);
+    nnl_json_reader_init(&reader, ctx, data, size);
+    nnl_json_event event = text ? nnl_json_next(&reader) : NNL_JSON_END;
+    while (event != NNL_JSON_END && event != NNL_JSON_ERROR) {
+        if (event == NNL_JSON_KEY || event == NNL_JSON_STRING) nnl_json_string(&reader, text);
+        event = nnl_json_next(&reader);
+    }
+    free(text);
+    return event == NNL_JSON_ERROR ? ctx->status : NNL_OK;
+}
+
+// ---- safetensors
+
+static bool make_safetensors(nnl_context *ctx, int variant, nnl_bytes *out) {
+    static const char header[] = "{\"__metadata__\":{\"format\":\"nnlua\",\"k\\u00e9y\":\"v\"},"
+                                 "\"fc.weight\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+                                 "\"n\":{\"dtype\":\"I16\",\"shape\":[],\"data_offsets\":[24,26]},"
+                                 "\"mask\":{\"dtype\":\"BOOL\",\"shape\":[6],\"data_offsets\":[26,32]},"
+                                 "\"empty\":{\"dtype\":\"F64\",\"shape\":[0,4],\"data_offsets\":[32,32]}}";
+    static const char data[32];
+    uint64_t length = sizeof header - 1;
+    (void)ctx;
+    return variant == 0 && nnl_bytes_add(out, &length, sizeof length) == NNL_OK &&
+           nnl_bytes_add(out, header, length) == NNL_OK && nnl_bytes_add(out, data, sizeof data) == NNL_OK;
+}
+
+// What could be read must be whole: its bytes are looked at.
+static nnl_status read_safetensors(nnl_context *ctx, const char *data, size_t size) {
+    nnl_safetensors set;
+    nnl_status status = nnl_safetensors_parse(ctx, data, size, &set);
+    if (status != NNL_OK) return status;
+    nnl_bytes again = {.ctx = ctx};
+    status = nnl_safetensors_write(ctx, &set, &again);
+    nnl_bytes_free(&again);
+    nnl_safetensors_free(&set);
+    return status;
+}
+
+// ---- tables
+
+static bool make_csv(nnl_context *ctx, int variant, nnl_bytes *out) {
+    static const char text[] =
+        "x,\"y \"\"z\"\"\",kind\n1,2.5,a\n# no row\n-3,,\"b, c\"\r\n4,5e2,a\n\n6,7,\"\"\n";
+    (void)ctx;
+    return variant == 0 && nnl_bytes_add(out, text, sizeof text - 1) == NNL_OK;
+}
+
+static nnl_status read_csv(nnl_context *ctx, const char *data, size_t size) {
+    nnl_csv csv;
+    nnl_csv_options options = nnl_csv_defaults();
+    options.comment = '#';
+    options.dtype = size % 2 ? NNL_UINT8 : NNL_FLOAT32;
+    nnl_status status = nnl_csv_parse(ctx, data, size, &options, &csv);
+    if (status == NNL_OK) nnl_csv_free(&csv);
+    return status;
+}
+
+const fuzz_reader fuzz_texts[] = {
+    {.name = "JSON",
+     .words = "{}[]\",:\\u09-e.",
+     .suffix = ".json",
+     .make = make_json,
+     .read = read_json,
+     .ends = true},
+    {.name = "safetensors",
+     .words = "{}[]\",:0189-",
+     .suffix = ".safetensors",
+     .make = make_safetensors,
+     .read = read_safetensors,
+     .ends = true},
+    {.name = "tables", .words = ",\"\n\r#0-e.", .suffix = ".csv .tsv", .make = make_csv, .read = read_csv},
+    {.name = NULL},
+};
