@@ -47,9 +47,13 @@ end
 
 local function same_data(run, data)
   local now = shape_of_data(run)
-  for name, what in pairs { size = "batch_size", total = "rows", count = "batches", steps = "steps_per_epoch" } do
-    if now[name] ~= data[name] then
-      return nil, ("%s was %s and is %s now"):format(what, tostring(data[name]), tostring(now[name]))
+  for _, each in ipairs {
+    { "size", "batch_size" }, { "total", "the number of rows" }, { "count", "the number of batches" },
+    { "steps", "steps_per_epoch" },
+  } do
+    local before, after = data[each[1]], now[each[1]]
+    if before ~= after then
+      return nil, ("%s was %s and is %s now"):format(each[2], tostring(before), tostring(after))
     end
   end
   return true
