@@ -23,6 +23,7 @@ local places = {
   BackupAndRestore = "callbacks.backup", ReduceLROnPlateau = "callbacks.plateau",
   LearningRateScheduler = "callbacks.schedule", CSVLogger = "callbacks.csv_logger",
   TerminateOnNaN = "callbacks.terminate", LambdaCallback = "callbacks.lambda",
+  TensorBoard = "callbacks.tensorboard",
 }
 
 local callbacks = {}

@@ -215,15 +215,22 @@ local function total_line(totals)
   return text
 end
 
+--- The summary as text, without a line break at its end.
+-- @param model module or layer
+-- @param shape table? of one input, without the batch
+function summary.text(model, shape)
+  if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table") end
+  local rows, totals = make_rows(model, find_shapes(model, shape))
+  local lines = table_lines(rows)
+  table.insert(lines, 1, tree.class_name(model))
+  lines[#lines + 1] = total_line(totals)
+  return table.concat(lines, "\n")
+end
+
 --- Print a table of the model's layers: the shape of each result (N stands for the batch), parameters and their size.
 -- @param shape table? of one input, without the batch; needed for shapes before the model has seen any data
 function summary.methods:summary(shape)
-  if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table") end
-  local rows, totals = make_rows(self, find_shapes(self, shape))
-  local lines = table_lines(rows)
-  table.insert(lines, 1, tree.class_name(self))
-  lines[#lines + 1] = total_line(totals)
-  core.write(table.concat(lines, "\n") .. "\n")
+  core.write(summary.text(self, shape) .. "\n")
 end
 
 return summary

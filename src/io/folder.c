@@ -1,4 +1,4 @@
-// folder.c: reading a folder, over POSIX.
+// folder.c: reading and making folders, over POSIX.
 #include "io/folder.h"
 
 #include <dirent.h>
@@ -6,6 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+static nnl_status fail_system(nnl_context *ctx, const char *path, const char *what) {
+    int code = errno;
+    char reason[128];
+    if (strerror_r(code, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", code);
+    return nnl_fail(ctx, NNL_ERR_IO, "%.300s: cannot %s: %s", path, what, reason);
+}
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
@@ -38,10 +46,7 @@ static void sort_names(const nnl_bytes *text, nnl_bytes *list) {
 nnl_status nnl_folder_read(nnl_context *ctx, const char *path, nnl_bytes *text, nnl_bytes *list) {
     DIR *folder = opendir(path);
     if (!folder) {
-        int code = errno;
-        char reason[128];
-        if (strerror_r(code, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", code);
-        return nnl_fail(ctx, NNL_ERR_IO, "%.300s: cannot open: %s", path, reason);
+        return fail_system(ctx, path, "open");
     }
     nnl_status status = NNL_OK;
     // Nobody else has this folder, so that readdir is safe.
@@ -51,4 +56,34 @@ nnl_status nnl_folder_read(nnl_context *ctx, const char *path, nnl_bytes *text, 
     closedir(folder);
     if (status == NNL_OK) sort_names(text, list);
     return status;
+}
+
+// ---- making
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static nnl_status make(nnl_context *ctx, const char *path) {
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && is_folder(path))) return NNL_OK;
+    if (errno == EEXIST) errno = ENOTDIR;
+    return fail_system(ctx, path, "make the folder");
+}
+
+nnl_status nnl_folder_make(nnl_context *ctx, const char *path) {
+    if (is_folder(path)) return NNL_OK;
+    size_t length = strlen(path);
+    char *part = nnl_alloc(&ctx->allocator, length + 1);
+    if (!part) return nnl_fail(ctx, NNL_ERR_MEMORY, "%.300s: out of memory", path);
+    memcpy(part, path, length + 1);
+    nnl_status status = NNL_OK;
+    for (size_t i = 1; i < length && status == NNL_OK; i++) {
+        if (part[i] != '/') continue;
+        part[i] = '\0';
+        status = make(ctx, part);
+        part[i] = '/';
+    }
+    nnl_free(&ctx->allocator, part);
+    return status == NNL_OK ? make(ctx, path) : status;
 }
