@@ -85,25 +85,28 @@ static void system_give(nnl_allocator *allocator, nnl_block *block) {
     free(block);
 }
 
-static nnl_block *cache_take(nnl_allocator *allocator, size_t bin) {
+// `bytes` are bin_bytes(bin), which callers have at hand.
+static inline nnl_block *cache_take(nnl_allocator *allocator, size_t bin, size_t bytes) {
     nnl_block *block = allocator->free_list[bin];
     if (!block) return NULL;
     allocator->free_list[bin] = block->next;
-    allocator->stats.cached -= bin_bytes(bin);
-    allocator->cached[bin] -= bin_bytes(bin);
+    __builtin_prefetch(block->next, 1); // for the next time
+    allocator->stats.cached -= bytes;
+    allocator->cached[bin] -= bytes;
     return block;
 }
 
-static void cache_give(nnl_allocator *allocator, nnl_block *block) {
-    poison(block + 1, bin_bytes(block->bin));
+static inline void cache_give(nnl_allocator *allocator, nnl_block *block, size_t bytes) {
+    poison(block + 1, bytes);
     block->next = allocator->free_list[block->bin];
     allocator->free_list[block->bin] = block;
-    allocator->stats.cached += bin_bytes(block->bin);
-    allocator->cached[block->bin] += bin_bytes(block->bin);
+    allocator->stats.cached += bytes;
+    allocator->cached[block->bin] += bytes;
 }
 
 static void trim_bin(nnl_allocator *allocator, size_t bin) {
-    for (nnl_block *block = cache_take(allocator, bin); block; block = cache_take(allocator, bin))
+    size_t bytes = bin_bytes(bin);
+    for (nnl_block *block; (block = cache_take(allocator, bin, bytes)) != NULL;)
         system_give(allocator, block);
 }
 
@@ -117,7 +120,7 @@ static bool over_limit(const nnl_allocator *allocator, size_t bytes) {
 }
 
 // A new block, if need be in place of everything cached.
-static nnl_block *block_new(nnl_allocator *allocator, size_t bin) {
+static __attribute__((noinline)) nnl_block *block_new(nnl_allocator *allocator, size_t bin) {
     if (over_limit(allocator, bin_bytes(bin))) nnl_allocator_trim(allocator);
     if (over_limit(allocator, bin_bytes(bin))) return NULL;
     nnl_block *block = system_take(allocator, bin);
@@ -126,8 +129,8 @@ static nnl_block *block_new(nnl_allocator *allocator, size_t bin) {
     return system_take(allocator, bin);
 }
 
-static nnl_block *block_get(nnl_allocator *allocator, size_t bin) {
-    nnl_block *block = cache_take(allocator, bin);
+static nnl_block *block_get(nnl_allocator *allocator, size_t bin, size_t bytes) {
+    nnl_block *block = cache_take(allocator, bin, bytes);
     return block ? block : block_new(allocator, bin);
 }
 
@@ -155,13 +158,14 @@ void *nnl_alloc(nnl_allocator *allocator, size_t bytes) {
     allocator->stats.requests++;
     size_t bin = bin_of(bytes);
     if (bin >= NNL_SIZE_CLASSES || told_to_fail(allocator)) return NULL;
-    nnl_block *block = block_get(allocator, bin);
+    size_t size = bin_bytes(bin);
+    nnl_block *block = block_get(allocator, bin, size);
     if (!block) {
         ask_host(allocator);
-        block = block_get(allocator, bin);
+        block = block_get(allocator, bin, size);
     }
     if (!block) return NULL;
-    count_live(allocator, bin_bytes(bin));
+    count_live(allocator, size);
     unpoison(block + 1, bytes);
     return block + 1;
 }
@@ -181,8 +185,10 @@ static size_t fullest_bin(const nnl_allocator *allocator) {
 }
 
 static void cache_shrink(nnl_allocator *allocator, size_t bytes) {
-    while (allocator->stats.cached > bytes)
-        system_give(allocator, cache_take(allocator, fullest_bin(allocator)));
+    while (allocator->stats.cached > bytes) {
+        size_t bin = fullest_bin(allocator);
+        system_give(allocator, cache_take(allocator, bin, bin_bytes(bin)));
+    }
 }
 
 void nnl_free(nnl_allocator *allocator, void *memory) {
@@ -192,5 +198,5 @@ void nnl_free(nnl_allocator *allocator, void *memory) {
     allocator->stats.live -= bytes;
     size_t bound = cache_bound(allocator);
     if (allocator->stats.cached + bytes > bound) cache_shrink(allocator, bound - bytes);
-    cache_give(allocator, block);
+    cache_give(allocator, block, bytes);
 }

@@ -67,6 +67,8 @@ typedef struct nnl_object {
 } nnl_object;
 
 void **nnl_push_object(lua_State *L, nnl_bind *bind, nnl_kept kind);
+// The same for a tensor, of a function that has the metatable of tensors as its upvalue n.
+nnl_tensor **nnl_push_slot_by(lua_State *L, nnl_bind *bind, int n);
 
 static inline void *nnl_to_object(lua_State *L, const nnl_bind *bind, int index, nnl_kept kind) { // or NULL
     const nnl_object *o = lua_touserdata(L, index);

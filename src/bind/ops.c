@@ -355,11 +355,27 @@ static int run_in_place(lua_State *L, nnl_bind *bind, nnl_call *call) {
     return 1;
 }
 
-// Upvalues: the state, the record.
+// Upvalues of functions for operations: the state, the record, the metatable of tensors.
+enum { OP_UPVALUE = 2, METATABLE_UPVALUE = 3 };
+
+static bool takes_one(const nnl_op *op) {
+    return op->params[1].kind == NNL_ARG_END || op->params[1].optional;
+}
+
+// By the operation's shortcut; false where it does not take this call.
+static bool run_quick(lua_State *L, nnl_bind *bind, const nnl_op *op, const nnl_tensor *x,
+                      const nnl_tensor *y) {
+    nnl_context *ctx = bind->ctx;
+    if (!op->quick || !nnl_is_quick(ctx, x) || (y && !nnl_is_quick_like(ctx, y, x))) return false;
+    nnl_tensor **slot = nnl_push_slot_by(L, bind, METATABLE_UPVALUE);
+    *slot = op->quick(ctx, op, x, y);
+    if (!*slot) lua_pop(L, 1);
+    return *slot != NULL;
+}
+
 static void read_all(lua_State *L, nnl_bind *bind, nnl_call *call) {
-    const nnl_op *op = lua_touserdata(L, lua_upvalueindex(2));
-    bool one_suffices = op->params[1].kind == NNL_ARG_END || op->params[1].optional;
-    nnl_tensor *t = one_suffices && lua_gettop(L) == 1 ? nnl_to_tensor(L, bind, 1) : NULL;
+    const nnl_op *op = lua_touserdata(L, lua_upvalueindex(OP_UPVALUE));
+    nnl_tensor *t = takes_one(op) && lua_gettop(L) == 1 ? nnl_to_tensor(L, bind, 1) : NULL;
     if (t && op->params[0].kind == NNL_ARG_TENSOR) { // x:sum(), x:exp() and their like
         nnl_call_init(call, op);
         call->arg[0] = (nnl_arg){.given = true, .tensor = t};
@@ -372,6 +388,11 @@ static void read_all(lua_State *L, nnl_bind *bind, nnl_call *call) {
 static int run_op(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
+    const nnl_op *op = lua_touserdata(L, lua_upvalueindex(OP_UPVALUE));
+    if (op->quick && lua_gettop(L) == 1 && takes_one(op)) { // x:sum() and its like
+        const nnl_tensor *x = nnl_to_tensor(L, bind, 1);
+        if (x && run_quick(L, bind, op, x, NULL)) return 1;
+    }
     read_all(L, bind, &call);
     bool list = call.op->outputs == NNL_LIST_OUTPUT;
     return list ? run_into_list(L, bind, &call) : run_into_slots(L, bind, &call);
@@ -397,7 +418,10 @@ static bool take_operand(lua_State *L, const nnl_bind *bind, int index, nnl_arg 
 static int run_operator(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_call call;
-    nnl_call_start(&call, lua_touserdata(L, lua_upvalueindex(2)));
+    const nnl_op *op = lua_touserdata(L, lua_upvalueindex(OP_UPVALUE));
+    const nnl_tensor *x = nnl_to_tensor(L, bind, 1), *y = x ? nnl_to_tensor(L, bind, 2) : NULL;
+    if (y && run_quick(L, bind, op, x, y)) return 1;
+    nnl_call_start(&call, op);
     if (!take_operand(L, bind, 1, &call.arg[0]) || !take_operand(L, bind, 2, &call.arg[1])) return run_op(L);
     nnl_tensor **slot = nnl_push_slot(L, bind);
     if (nnl_call_run(bind->ctx, &call) != NNL_OK) return nnl_raise(L, bind);
@@ -413,7 +437,8 @@ static int run_unary_minus(lua_State *L) {
 
 static void push_op(lua_State *L, const nnl_op *op, lua_CFunction function) {
     lua_pushlightuserdata(L, (void *)op);
-    nnl_push_function(L, function, 1);
+    nnl_lua_get_value(L, NNL_BIND_INDEX, NNL_KEPT_TENSOR);
+    nnl_push_function(L, function, 2);
 }
 
 static void add_method(lua_State *L, const nnl_op *op, int methods) {

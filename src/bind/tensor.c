@@ -8,6 +8,8 @@
 // what it finds is still in the cache when it is used again.
 #define COLLECTOR_ROUND ((size_t)4 << 20)
 
+#define REPORT ((size_t)1 << 16) // bytes between two looks
+
 nnl_bind *nnl_bind_of(lua_State *L) {
     nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));
     bind->L = L;
@@ -31,19 +33,31 @@ void **nnl_push_object(lua_State *L, nnl_bind *bind, nnl_kept kind) {
 
 // Tensors' bytes become debt of the collector, in the measure of Lua's own memory: after a round's worth of
 // them it has been through everything once.
-static void feed_collector(lua_State *L, nnl_bind *bind) {
-    nnl_allocator *allocator = &bind->ctx->allocator;
+static void report_fresh(lua_State *L, nnl_allocator *allocator) {
     size_t fresh = allocator->since_report, round = allocator->stats.live / 2;
-    if (fresh < (size_t)1 << 16) return;
     if (round < COLLECTOR_ROUND) round = COLLECTOR_ROUND;
     double share = (double)fresh / (double)round;
     allocator->since_report = 0;
     nnl_lua_gc_pace(L, 1 + (int)((double)nnl_lua_gc_kilobytes(L) * (share < 2 ? share : 2)));
 }
 
+static void feed_collector(lua_State *L, nnl_bind *bind) {
+    nnl_allocator *allocator = &bind->ctx->allocator;
+    if (allocator->since_report >= REPORT) report_fresh(L, allocator);
+}
+
 nnl_tensor **nnl_push_slot(lua_State *L, nnl_bind *bind) {
     feed_collector(L, bind);
     return (nnl_tensor **)nnl_push_object(L, bind, NNL_KEPT_TENSOR);
+}
+
+nnl_tensor **nnl_push_slot_by(lua_State *L, nnl_bind *bind, int n) {
+    feed_collector(L, bind);
+    nnl_object *o = nnl_lua_new_userdata(L, sizeof *o, 0);
+    *o = (nnl_object){.object = NULL, .mark = bind->metatable[NNL_KEPT_TENSOR]};
+    lua_pushvalue(L, lua_upvalueindex(n));
+    lua_setmetatable(L, -2);
+    return (nnl_tensor **)&o->object;
 }
 
 int nnl_fill_slot(lua_State *L, nnl_bind *bind, nnl_tensor **slot, nnl_tensor *t) {

@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-#define PLAIN_LIMIT 16384 // elements that one thread takes at once
-
 typedef struct binary_state {
     nnl_number number;
     bool number_first;
@@ -129,7 +127,7 @@ static bool are_alike(const nnl_arg *a, const nnl_arg *b) {
 // Few elements that lie in order, of a dtype that kernels take: the most common call of all, whose cost is
 // that of asking.
 static bool is_plain_pair(const nnl_call *call, const nnl_tensor *x, const nnl_tensor *y) {
-    return !call->into && nnl_dtype_get(x->dtype)->native && nnl_tensor_numel(x) < PLAIN_LIMIT &&
+    return !call->into && nnl_dtype_get(x->dtype)->native && nnl_tensor_numel(x) <= NNL_QUICK_LIMIT &&
            nnl_tensor_is_contiguous(x) && nnl_tensor_is_contiguous(y);
 }
 
@@ -139,6 +137,15 @@ static nnl_status plain_forward(nnl_context *ctx, nnl_call *call, const nnl_tens
     nnl_binary_fn *run = ctx->kernels->elementwise->binary[call->op->variant][nnl_tensor_compute(x)];
     run((size_t)nnl_tensor_numel(x), nnl_tensor_data(out), nnl_tensor_data(x), nnl_tensor_data(y));
     return binary_record(ctx, call);
+}
+
+static nnl_tensor *binary_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x,
+                                const nnl_tensor *y) {
+    nnl_tensor *out = nnl_tensor_like(ctx, x);
+    if (!out) return NULL;
+    nnl_binary_fn *run = ctx->kernels->elementwise->binary[op->variant][nnl_tensor_compute(x)];
+    run((size_t)nnl_tensor_numel(x), nnl_tensor_data(out), nnl_tensor_data(x), nnl_tensor_data(y));
+    return out;
 }
 
 static nnl_status binary_forward(nnl_context *ctx, nnl_call *call) {
@@ -456,6 +463,7 @@ const nnl_op nnl_binary_records[] = {
      .outputs = 1,                                                                                           \
      .params = {TWO(NNL_ARG_OPERAND)},                                                                       \
      .forward = binary_forward,                                                                              \
+     .quick = binary_quick,                                                                                  \
      .backward = n##_backward,                                                                               \
      .variant = NNL_BINARY_##n},
 #include "kernel/ops.def"

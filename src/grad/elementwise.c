@@ -97,6 +97,16 @@ static nnl_status unary_forward(nnl_context *ctx, nnl_call *call) {
     return unary_run(ctx, call, &state, call->arg[0].tensor);
 }
 
+static nnl_tensor *unary_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y) {
+    static const double no_parameters[2] = {0, 0};
+    (void)y;
+    nnl_tensor *out = nnl_tensor_like(ctx, x);
+    if (!out) return NULL;
+    nnl_unary_fn *run = ctx->kernels->elementwise->unary[op->variant][nnl_tensor_compute(x)];
+    run((size_t)nnl_tensor_numel(x), nnl_tensor_data(out), nnl_tensor_data(x), no_parameters);
+    return out;
+}
+
 static nnl_status unary_with_forward(nnl_context *ctx, nnl_call *call) {
     unary_state state = {.kind = (nnl_unary)call->op->variant};
     for (int i = 0; i < 2 && call->op->params[i + 1].kind == NNL_ARG_NUMBER; i++)
@@ -283,6 +293,7 @@ const nnl_op nnl_unary_records[] = {
      .outputs = 1,                                                                                           \
      .params = {X},                                                                                          \
      .forward = unary_forward,                                                                               \
+     .quick = unary_quick,                                                                                   \
      .backward = unary_backward,                                                                             \
      .variant = NNL_UNARY_##n},
 #define UNARY_ANY(n, f, d, d2, whole, saves, text) UNARY(n, f, d, d2, saves, text)

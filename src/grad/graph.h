@@ -95,6 +95,28 @@ static inline bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *in
     return false;
 }
 
+// Whether x suits an operation's shortcut: floats that kernels take as they lie, so few that one thread takes
+// them at once, and nothing to be recorded.
+#define NNL_QUICK_LIMIT 16384
+static inline bool nnl_is_quick(const nnl_context *ctx, const nnl_tensor *x) {
+    if (x->dtype != NNL_FLOAT32 && x->dtype != NNL_FLOAT64) return false;
+    int64_t step = 1;
+    for (int d = x->shape.ndim - 1; d >= 0; d--) {
+        if (x->stride[d] != step) return false;
+        step *= x->shape.size[d];
+    }
+    return step > 0 && step <= NNL_QUICK_LIMIT && !(ctx->grad_enabled && nnl_requires_grad(x));
+}
+
+// Whether y is as x, for which that holds.
+static inline bool nnl_is_quick_like(const nnl_context *ctx, const nnl_tensor *y, const nnl_tensor *x) {
+    if (y->dtype != x->dtype || y->shape.ndim != x->shape.ndim) return false;
+    for (int d = 0; d < x->shape.ndim; d++) {
+        if (y->stride[d] != x->stride[d] || y->shape.size[d] != x->shape.size[d]) return false;
+    }
+    return !(ctx->grad_enabled && nnl_requires_grad(y));
+}
+
 // Records, if wanted; results of integer dtypes stay constants.
 nnl_status nnl_record(nnl_context *ctx, const nnl_recording *recording);
 

@@ -109,6 +109,10 @@ struct nnl_op {
     nnl_status (*backward)(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx);
     void (*free_state)(nnl_context *ctx, const void *state); // for states that own something; NULL otherwise
     int variant; // which kernel, for records that share their functions
+    // A shortcut for what scripts call most, where asking costs more than the arithmetic: one operand for
+    // which nnl_is_quick holds (y is NULL) or two that are alike, and every option at its fallback. Returns
+    // new; NULL without an error where the call must go the long way. NULL: there is none.
+    nnl_tensor *(*quick)(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y);
 };
 
 // A call without arguments yet: the caller gives every one of them.

@@ -117,6 +117,14 @@ static nnl_status sum_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? record_reduction(ctx, call, x, dropped, false) : ctx->status;
 }
 
+static nnl_tensor *sum_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y) {
+    (void)op, (void)y;
+    if (nnl_tensor_numel(x) > NNL_REDUCE_SMALL) return NULL;
+    nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
+    if (out) nnl_reduce_small(ctx, NNL_REDUCE_SUM, x, out);
+    return out;
+}
+
 static nnl_status sum_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
     dx[0] = spread(ctx, dout[0], node->state);
     return dx[0] ? NNL_OK : ctx->status;
@@ -266,22 +274,23 @@ static nnl_status truth_forward(nnl_context *ctx, nnl_call *call) {
     { "dim", NNL_ARG_DIMS, true, 0, NULL }
 #define KEEPDIM                                                                                              \
     { "keepdim", NNL_ARG_BOOL, true, 0, NULL }
-#define REDUCTION(n, text, go, back, kind)                                                                   \
+#define REDUCTION(n, text, go, back, kind, short_cut)                                                        \
     {                                                                                                        \
         .name = n, .doc = text, .flags = NNL_OP_METHOD | NNL_OP_FUNCTION, .outputs = 1,                      \
-        .params = {X, DIMS, KEEPDIM}, .forward = go, .backward = back, .variant = kind                       \
+        .params = {X, DIMS, KEEPDIM}, .forward = go, .backward = back, .variant = kind, .quick = short_cut   \
     }
 
 enum { SUM, MEAN };
 
 const nnl_op nnl_reduce_records[] = {
     [SUM] = REDUCTION("sum", "the sum over dimensions, or of all; integers and bools in int64", sum_forward,
-                      sum_backward, 0),
-    [MEAN] = REDUCTION("mean", "the mean over dimensions, or of all", mean_forward, mean_backward, 0),
+                      sum_backward, 0, sum_quick),
+    [MEAN] = REDUCTION("mean", "the mean over dimensions, or of all", mean_forward, mean_backward, 0, NULL),
     REDUCTION("prod", "the product over dimensions, or of all; integers and bools in int64", prod_forward,
-              prod_backward, 0),
-    REDUCTION("all", "whether no element is 0, over dimensions or of all", truth_forward, NULL, 1),
-    REDUCTION("any", "whether some element is not 0, over dimensions or of all", truth_forward, NULL, 0),
+              prod_backward, 0, NULL),
+    REDUCTION("all", "whether no element is 0, over dimensions or of all", truth_forward, NULL, 1, NULL),
+    REDUCTION("any", "whether some element is not 0, over dimensions or of all", truth_forward, NULL, 0,
+              NULL),
     {.name = "count_nonzero",
      .doc = "how many elements are not 0, over dimensions or of all",
      .flags = NNL_OP_METHOD | NNL_OP_FUNCTION,

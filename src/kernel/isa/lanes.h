@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define LANES 32
+#define LANES 32 // fold_lanes_f32 knows
 
 // Longer stretches are cut into leaves of this many, whose results are combined pairwise.
 #define LEAF 4096
@@ -20,10 +20,13 @@ typedef float fold_f32(float a, float b);
 NNL_INLINE float same_f32(float x, float shift) { return (void)shift, x; }
 NNL_INLINE float add_f32(float a, float b) { return a + b; }
 
-NNL_INLINE float fold_lanes_f32(float lanes[LANES], fold_f32 *fold) {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t j = 0; j < half; j++) lanes[j] = fold(lanes[j], lanes[j + half]);
-    return lanes[0];
+// Each half in an array of its own, so that none of them needs memory.
+NNL_INLINE float fold_lanes_f32(const float lanes[LANES], fold_f32 *fold) {
+    float half[16], quarter[8], eighth[4];
+    for (size_t j = 0; j < 16; j++) half[j] = fold(lanes[j], lanes[j + 16]);
+    for (size_t j = 0; j < 8; j++) quarter[j] = fold(half[j], half[j + 8]);
+    for (size_t j = 0; j < 4; j++) eighth[j] = fold(quarter[j], quarter[j + 4]);
+    return fold(fold(eighth[0], eighth[2]), fold(eighth[1], eighth[3]));
 }
 
 NNL_INLINE float fold_leaf_f32(size_t n, const float *x, float shift, map_f32 *map, fold_f32 *fold,
@@ -33,8 +36,16 @@ NNL_INLINE float fold_leaf_f32(size_t n, const float *x, float shift, map_f32 *m
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
+    if (i == n) return fold_lanes_f32(lanes, fold);
+#ifdef __AVX2__ // reads under a mask: all lanes at once, which single stores and a wide load after them hold
+                // up
+    float last[LANES];
+    for (size_t j = 0; j < LANES; j++) last[j] = i + j < n ? fold(lanes[j], map(x[i + j], shift)) : lanes[j];
+    return fold_lanes_f32(last, fold);
+#else
     for (size_t j = 0; i + j < n; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
     return fold_lanes_f32(lanes, fold);
+#endif
 }
 
 NNL_INLINE float sum_leaf_f32(size_t n, const float *x) {
