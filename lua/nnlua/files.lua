@@ -170,7 +170,7 @@ local function rebuild(record, tensors, strict)
   if not own then return nil, training end
   local model, message = architecture.build(record.model, budget_for(own))
   if not model then return nil, message end
-  local ok, problem = pcall(state.load, model, own, strict)
+  local ok, problem = pcall(state.load, model, own, strict, true)
   if not ok then return nil, tostring(problem) end
   if problem then return nil, "the tensors do not fit the model\n  " .. problem end
   if training then

@@ -28,8 +28,8 @@ end
 -- ---- loading
 
 -- What loading has to do and what does not fit, found before anything changes.
-local function new_plan(values)
-  return { values = values, wanted = {}, steps = {}, missing = {}, unexpected = {}, shapes = {} }
+local function new_plan(values, adopt)
+  return { values = values, adopt = adopt, wanted = {}, steps = {}, missing = {}, unexpected = {}, shapes = {} }
 end
 
 local function same_shape(a, b)
@@ -60,7 +60,9 @@ local function plan_layer(plan, prefix, layer)
   local open = tree.open_slots(layer)
   for _, slot in ipairs(open or layer:_tensors()) do
     local name = open and slot or slot[1]
-    plan_value(plan, prefix .. name, not open and slot[2] or nil, function(value) layer:_load(name, value) end)
+    plan_value(plan, prefix .. name, not open and slot[2] or nil, function(value)
+      layer:_load(name, value, plan.adopt)
+    end)
   end
 end
 
@@ -101,8 +103,9 @@ local function run_plan(plan)
 end
 
 --- Put values into a model: a message of what does not fit instead, or nil; and the plan.
-function state.load(model, values, strict)
-  local plan = new_plan(values)
+-- @param adopt the model is new and the values are nobody else's: their memory becomes its own, uncopied
+function state.load(model, values, strict, adopt)
+  local plan = new_plan(values, adopt)
   plan_node(plan, "", model, {})
   for name in pairs(values) do
     if not plan.wanted[name] then plan.unexpected[#plan.unexpected + 1] = tostring(name) end

@@ -72,6 +72,10 @@ run() {
 for file in tests/c/test_*.c; do
     [ -e "$file" ] && run "$file" "$NNLUA_BUILD/tests/$(basename "$file" .c)"
 done
+for file in tests/embed/hosts/*.c; do
+    host=$NNLUA_BUILD/tests/host_$(basename "$file" .c)
+    [ -x "$host" ] && run "$file" "$host"
+done
 for file in $(find tests/lua tests/cli tests/embed -name '*_spec.lua' 2>/dev/null | sort); do
     run "$file" "$NNLUA" tests/run_specs.lua "$file"
 done

@@ -353,6 +353,7 @@ static int layer_set_training(lua_State *L) {
     return 0;
 }
 
+// layer:_load(name, values[, adopt]): copies, or takes over the memory of values that are nobody else's.
 static int layer_load(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_layer *layer = check_layer(L, bind, 1);
@@ -361,9 +362,10 @@ static int layer_load(lua_State *L) {
     int slot = nnl_layer_slot(layer, name);
     if (slot < 0)
         return nnl_error(L, "%s: there is no parameter or buffer '%s'", layer_name(layer, who), name);
-    if (nnl_layer_load(bind->ctx, layer, slot, nnl_check_tensor(L, bind, 3)) != NNL_OK)
-        return nnl_raise(L, bind);
-    return 0;
+    nnl_tensor *values = nnl_check_tensor(L, bind, 3);
+    nnl_status status = lua_toboolean(L, 4) ? nnl_layer_adopt(bind->ctx, layer, slot, values)
+                                            : nnl_layer_load(bind->ctx, layer, slot, values);
+    return status == NNL_OK ? 0 : nnl_raise(L, bind);
 }
 
 static int layer_to(lua_State *L) {

@@ -297,6 +297,27 @@ nnl_status nnl_layer_load(nnl_context *ctx, nnl_layer *layer, int slot, const nn
     return NNL_OK;
 }
 
+// The same elements as values, as what t is to its layer.
+static nnl_tensor *stand_in(nnl_context *ctx, const nnl_tensor *t, const nnl_tensor *values) {
+    nnl_tensor *look = nnl_tensor_detach(values);
+    if (!look || !nnl_requires_grad(t)) return look;
+    if (nnl_set_requires_grad(ctx, look, true) == NNL_OK) return look;
+    nnl_tensor_release(look);
+    return NULL;
+}
+
+nnl_status nnl_layer_adopt(nnl_context *ctx, nnl_layer *layer, int slot, const nnl_tensor *values) {
+    nnl_tensor *t = layer->tensor[slot];
+    bool fits = t && t->refs == 1 && t->dtype == values->dtype && nnl_tensor_is_contiguous(values) &&
+                nnl_shape_equal(&t->shape, &values->shape);
+    if (!fits) return nnl_layer_load(ctx, layer, slot, values);
+    nnl_tensor *look = stand_in(ctx, t, values);
+    if (!look) return ctx->status;
+    layer->tensor[slot] = look;
+    nnl_tensor_release(t);
+    return NNL_OK;
+}
+
 static nnl_tensor *converted(nnl_context *ctx, const nnl_tensor *t, nnl_dtype dtype) {
     nnl_tensor *copy = nnl_tensor_new(ctx, dtype, &t->shape);
     if (!copy) return NULL;
