@@ -122,8 +122,8 @@ nnl_status nnl_layer_penalty(nnl_context *ctx, nnl_layer *layer, nnl_tensor **ou
 // Puts values into a slot, converting the dtype. A lazy layer takes its open sizes from them.
 nnl_status nnl_layer_load(nnl_context *ctx, nnl_layer *layer, int slot, const nnl_tensor *values);
 
-// The same without a copy where it can be: the slot's tensor and `values` share their memory. For a layer that
-// nobody else has seen yet and values that nobody else will use.
+// The same without a copy where it can be: the slot's tensor and `values` share their memory. For a layer
+// that nobody else has seen yet and values that nobody else will use.
 nnl_status nnl_layer_adopt(nnl_context *ctx, nnl_layer *layer, int slot, const nnl_tensor *values);
 
 // All tensors become of another float dtype; their gradients go.
