@@ -49,6 +49,7 @@ find_missing() {
             need libpng-dev "PNG pictures" has_library libpng png.h
             need libjpeg-dev "JPEG pictures" has_library libjpeg jpeglib.h
             need lua-busted "runs the tests that are written in Lua" lua5.4 -e 'require "busted"'
+            need gnuplot-nox "draws plots into files" has_any gnuplot
             ;;
         checks)
             need binutils "lists symbols" has_any objdump

@@ -15,7 +15,7 @@ local inside = {
   save_tensors = true, load_tensors = true, csv = true, readers = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
-  events = true,
+  events = true, run_program = true,
 }
 
 for name, value in pairs(core) do
@@ -36,7 +36,7 @@ local parts = {
 }
 local wholes = {
   callbacks = "callbacks", data = "data", image = "image", metrics = "metrics", optim = "optim", utils = "utils",
-  tensorboard = "tensorboard",
+  plot = "plot", tensorboard = "tensorboard",
 }
 
 local function load_part(_, name)
