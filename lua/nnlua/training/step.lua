@@ -55,7 +55,8 @@ end
 local function target_of(state, output, prediction, y)
   local target = part_of(state, output, "y", y)
   if not is_tensor(target) then
-    check.expect(state.who, state.single and "y" or ("y[%s]"):format(tostring(output.key)), target, "a tensor of targets")
+    local what = state.single and "y" or ("y[%s]"):format(tostring(output.key))
+    check.expect(state.who, what, target, "a tensor of targets")
   end
   return output.loss.match(prediction, target)
 end
