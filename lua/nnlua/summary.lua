@@ -1,7 +1,9 @@
 --- model:summary(): a table of the layers, the shapes of their results, and what they hold.
 
 local core = require "nnlua.core"
+local cells = require "nnlua.cells"
 local check = require "nnlua.check"
+local compat = require "nnlua.compat"
 local tree = require "nnlua.tree"
 
 local summary = { methods = {} }
@@ -25,9 +27,9 @@ local function recorder(node, shapes)
       return function(_, ...) return value(node, ...) end
     end,
     __call = function(_, ...)
-      local results = { node(...) }
+      local results = compat.pack(node(...))
       shapes[node] = shapes[node] or shape_of(results[1])
-      return (table.unpack or unpack)(results) -- luacheck: ignore 143
+      return compat.unpack(results, 1, results.n)
     end,
   })
 end
@@ -170,40 +172,91 @@ local function own_counts(node, totals)
   return count, bytes
 end
 
-local function row_label(name, class)
-  return name == "" and class or ("%s (%s)"):format(name, class)
+-- Every place of every node, parents before children: visit(node, label, label of its first place or nil).
+local function walk(node, label, seen, visit)
+  visit(node, label, seen[node])
+  if seen[node] then return end
+  seen[node] = label
+  if core.is_layer(node) then return end
+  for _, entry in ipairs(node:_entries()) do
+    if entry[3] == "module" then
+      local name = node:_label(entry[1])
+      walk(entry[2], label == "" and name or label .. "." .. name, seen, visit)
+    end
+  end
 end
 
+local function new_row(node, label, shapes, totals)
+  local count, bytes = own_counts(node, totals)
+  if count == 0 and bytes == 0 and #tree.children(node) > 0 then return nil end
+  local open = core.is_layer(node) and tree.open_slots(node)
+  totals.open = totals.open or open
+  return {
+    name = label, class = tree.class_name(node), shape_text(shapes[node]),
+    open and "not yet known" or thousands(count), open and "" or size_text(bytes),
+  }
+end
+
+-- Rows {output, parameters, size, name =, class =}. What has several places is counted at the first.
 local function make_rows(model, shapes)
   local totals = { trained = 0, frozen = 0, buffers = 0, bytes = 0, seen = {} }
-  local rows = { { "Layer", "Output", "Parameters", "Size" } }
-  tree.each_node(model, function(_, node, label)
-    local count, bytes = own_counts(node, totals)
-    if count == 0 and bytes == 0 and #tree.children(node) > 0 then return end
-    local open = core.is_layer(node) and tree.open_slots(node)
-    rows[#rows + 1] = {
-      row_label(label, tree.class_name(node)), shape_text(shapes[node]),
-      open and "not yet known" or thousands(count), open and "" or size_text(bytes),
-    }
+  local rows = {}
+  walk(model, "", {}, function(node, label, first)
+    if not first then
+      rows[#rows + 1] = new_row(node, label, shapes, totals)
+    else
+      local above = first == "" and "the whole" or first
+      rows[#rows + 1] = { name = label, class = tree.class_name(node), "", "as " .. above, "" }
+    end
   end)
   return rows, totals
 end
 
-local function column_widths(rows)
-  local most = { 0, 0, 0, 0 }
-  for _, row in ipairs(rows) do
-    for i, cell in ipairs(row) do most[i] = math.max(most[i], #cell) end
-  end
-  return most
+-- ---- the table
+
+-- "name (Class)" in so many cells: of a name that is too long the end matters, then of the class the beginning.
+local function row_label(row, most)
+  local name, class = cells.clean(row.name), cells.clean(row.class)
+  local text = name == "" and class or ("%s (%s)"):format(name, class)
+  local over = cells.width(text) - most
+  if over <= 0 then return text end
+  local rest = cells.width(name) - over - 3
+  if rest < 4 then return cells.fit(text, most) end
+  while cells.width(name) > rest do name = name:gsub("^[^\128-\191][\128-\191]*", "", 1) end
+  return ("...%s (%s)"):format(name, class)
 end
 
-local function table_lines(rows)
-  local most = column_widths(rows)
-  local format = ("%%-%ds  %%-%ds  %%%ds  %%%ds"):format(most[1], most[2], most[3], most[4])
-  local lines = {}
-  for i, row in ipairs(rows) do lines[i] = format:format(row[1], row[2], row[3], row[4]) end
-  local rule = ("-"):rep(#lines[1])
-  table.insert(lines, 2, rule)
+local heads = { "Output", "Parameters", "Size" }
+local NAME_LEAST = 24 -- cells for names, before a column goes
+
+local function column_widths(rows)
+  local most, name = { #heads[1], #heads[2], #heads[3] }, #"Layer"
+  for _, row in ipairs(rows) do
+    for i = 1, 3 do most[i] = math.max(most[i], cells.width(row[i])) end
+    name = math.max(name, cells.width(row_label(row, math.huge)))
+  end
+  return most, name
+end
+
+-- How wide the names may be, and how many of the other columns there are, in so many cells.
+local function arrange(most, name, width)
+  local columns, others = 3, most[1] + most[2] + most[3] + 6
+  if width - others < math.min(name, NAME_LEAST) then columns, others = 2, others - most[3] - 2 end
+  return math.max(math.min(name, width - others), 8), columns
+end
+
+local function table_lines(rows, width)
+  local most, name = column_widths(rows)
+  local columns
+  name, columns = arrange(most, name, width)
+  local function line(label, row)
+    local parts = { cells.fit(label, name), cells.fit(row[1], most[1]), cells.fit(row[2], most[2], true) }
+    if columns == 3 then parts[4] = cells.fit(row[3], most[3], true) end
+    return (table.concat(parts, "  "):gsub(" +$", ""))
+  end
+  local rule = ("-"):rep(name + most[1] + most[2] + 4 + (columns == 3 and most[3] + 2 or 0))
+  local lines = { line("Layer", heads), rule }
+  for _, row in ipairs(rows) do lines[#lines + 1] = line(row_label(row, name), row) end
   lines[#lines + 1] = rule
   return lines
 end
@@ -212,16 +265,18 @@ local function total_line(totals)
   local text = ("%s parameters, %s"):format(thousands(totals.trained + totals.frozen), size_text(totals.bytes))
   if totals.frozen > 0 then text = text .. (", %s of them frozen"):format(thousands(totals.frozen)) end
   if totals.buffers > 0 then text = text .. (", and %s numbers not trained"):format(thousands(totals.buffers)) end
+  if totals.open then text = text .. "; the rest is known after the first batch" end
   return text
 end
 
 --- The summary as text, without a line break at its end.
 -- @param model module or layer
 -- @param shape table? of one input, without the batch
-function summary.text(model, shape)
+-- @param width integer? cells that a line may have; names and columns are cut where it must be
+function summary.text(model, shape, width)
   if shape ~= nil and type(shape) ~= "table" then check.expect("summary", "shape", shape, "a table") end
   local rows, totals = make_rows(model, find_shapes(model, shape))
-  local lines = table_lines(rows)
+  local lines = table_lines(rows, width or math.huge)
   table.insert(lines, 1, tree.class_name(model))
   lines[#lines + 1] = total_line(totals)
   return table.concat(lines, "\n")
@@ -230,7 +285,8 @@ end
 --- Print a table of the model's layers: the shape of each result (N stands for the batch), parameters and their size.
 -- @param shape table? of one input, without the batch; needed for shapes before the model has seen any data
 function summary.methods:summary(shape)
-  core.write(summary.text(self, shape) .. "\n")
+  local width = core.is_terminal() and core.terminal_width() or nil
+  core.write(summary.text(self, shape, width) .. "\n")
 end
 
 return summary

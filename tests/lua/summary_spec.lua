@@ -61,6 +61,33 @@ describe("summary", function()
     assert.matches("\n6 parameters, 24 B, 6 of them frozen\n$", summary_of(model))
   end)
 
+  it("has a row for each place of a shared layer", function()
+    local shared = nn.Dense(2, 2)
+    local text = summary_of(nn.Sequential { shared, nn.ReLU(), shared, { "inner", nn.Sequential { shared } } })
+    assert.matches("\n3 %(Dense%) +as 1\n", text)
+    assert.matches("\ninner.1 %(Dense%) +as 1\n", text)
+    assert.matches("\n6 parameters, 24 B\n$", text)
+  end)
+
+  it("keeps within a width, the ends of long names before their beginnings, sizes only where there is room", function()
+    local cells = require "nnlua.cells"
+    local text = require "nnlua.summary".text
+    local inner = nn.Sequential { { "of_a_layer_精度", nn.Dense(3000, 4000) } }
+    local model = nn.Sequential { { "a_rather_long_name", nn.Sequential { { "another_long_name", inner } } } }
+    for _, width in ipairs { 50, 60, 80, 200 } do
+      local table_text = text(model, { 3000 }, width)
+      for line in table_text:gmatch("[^\n]+") do assert.is_true(cells.width(line) <= width, line) end
+      assert.matches("精度 %(Dense%)  %(N, 4000%)  12,004,000", table_text)
+      assert.equal(width >= 60, table_text:find("45.8 MB\n%-") ~= nil)
+    end
+    assert.matches("\na_rather_long_name.another_long_name.of_a_layer_精度 %(Dense%)", text(model, { 3000 }))
+  end)
+
+  it("says that more is known later", function()
+    assert.matches("\n0 parameters, 0 B; the rest is known after the first batch\n$",
+      summary_of(nn.Sequential { nn.Dense(2) }))
+  end)
+
   it("of one layer works too", function()
     assert.matches("Dense +%(N, 2%) +8 +32 B", summary_of(nn.Dense(3, 2)))
   end)
