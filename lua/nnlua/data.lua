@@ -3,6 +3,7 @@
 local core = require "nnlua.core"
 local check = require "nnlua.check"
 local compat = require "nnlua.compat"
+local datasets = require "nnlua.datasets"
 
 local data = {}
 
@@ -156,111 +157,10 @@ end
 
 -- ---- datasets and loaders
 
-local TensorDataset = {}
-TensorDataset.__index = TensorDataset
-
-function TensorDataset:__len() return #self.tensors[1] end
-
---- Sample i: one value of each tensor.
-function TensorDataset:get(i)
-  local values = {}
-  for k, tensor in ipairs(self.tensors) do values[k] = tensor:select(1, i) end
-  return compat.unpack(values)
+for _, name in ipairs { "TensorDataset", "FileDataset", "ImageFolder", "Subset", "ConcatDataset", "random_split" } do
+  data[name] = datasets[name]
 end
-
---- The samples at these positions, gathered at once.
-function TensorDataset:get_batch(positions)
-  local values = {}
-  for k, tensor in ipairs(self.tensors) do values[k] = tensor:index_select(1, positions) end
-  return compat.unpack(values)
-end
-
---- nn.data.TensorDataset(x, y, ...): sample i is row i of each.
-function data.TensorDataset(...)
-  local tensors = { ... }
-  if #tensors == 0 then check.fail("nn.data.TensorDataset", "expected at least one tensor") end
-  for i, tensor in ipairs(tensors) do
-    check.tensor("nn.data.TensorDataset", "argument " .. i, tensor)
-    if #tensor ~= #tensors[1] then
-      check.fail("nn.data.TensorDataset", ("expected %d rows in argument %d, got %d"):format(#tensors[1], i, #tensor))
-    end
-  end
-  return setmetatable({ tensors = tensors }, TensorDataset)
-end
-
-local DataLoader = {}
-DataLoader.__index = DataLoader
-
-local function dataset_length(dataset)
-  local meta = getmetatable(dataset)
-  if type(meta) == "table" and meta.__len then return meta.__len(dataset) end
-  return #dataset
-end
-
---- The number of batches.
-function DataLoader:__len()
-  local total = dataset_length(self.dataset)
-  local whole = (total - total % self.batch_size) / self.batch_size
-  if not self.drop_last and total % self.batch_size > 0 then whole = whole + 1 end
-  return compat.to_integer(whole)
-end
-
--- Values of one position in all samples as one tensor.
-local function stack_values(samples, position)
-  local values = {}
-  for i, sample in ipairs(samples) do values[i] = sample[position] end
-  if core.is_tensor(values[1]) then return core.stack(values, 1) end
-  return core.tensor(values, compat.to_integer(values[1]) and { dtype = "int64" } or nil)
-end
-
-local function collate(samples)
-  local batch = {}
-  for position = 1, samples[1].n do batch[position] = stack_values(samples, position) end
-  return compat.unpack(batch)
-end
-
-local function gather(self, positions)
-  local dataset = self.dataset
-  if dataset.get_batch and not self.collate and not self.transform then return dataset:get_batch(positions) end
-  local samples = {}
-  for i, position in ipairs(positions:tolist()) do
-    samples[i] = compat.pack(dataset:get(position))
-    if self.transform then samples[i] = compat.pack(self.transform(compat.unpack(samples[i], 1, samples[i].n))) end
-  end
-  return (self.collate or collate)(samples)
-end
-
---- for x, y in loader:batches() do
-function DataLoader:batches()
-  local total, size = dataset_length(self.dataset), self.batch_size
-  local order = self.shuffle and core.randperm(total) or core.range(1, total, { dtype = "int64" })
-  local last = self.drop_last and total - total % size or total
-  local start = 1
-  return function()
-    if start > last then return nil end
-    local positions = order:narrow(1, start, math.min(size, last - start + 1))
-    start = start + size
-    return gather(self, positions)
-  end
-end
-
-local loader_options = {
-  batch_size = "count", shuffle = "boolean", drop_last = "boolean", collate = "function", transform = "function",
-}
-
---- Batches of a dataset: anything with get(i) and a length.
--- @param options table? batch_size (32), shuffle (false), drop_last (false), transform (function of a sample's values),
--- collate (function of a list of samples, each a list of values)
-function data.DataLoader(dataset, options)
-  if type(dataset) ~= "table" or type(dataset.get) ~= "function" then
-    check.expect("nn.data.DataLoader", "dataset", dataset, "something with get(i) and a length")
-  end
-  options = check.options("nn.data.DataLoader", options, loader_options)
-  return setmetatable({
-    dataset = dataset, batch_size = compat.to_integer(options.batch_size or 32), shuffle = options.shuffle,
-    drop_last = options.drop_last, collate = options.collate, transform = options.transform,
-  }, DataLoader)
-end
+data.DataLoader = require "nnlua.loader"
 
 -- ---- the other readers, and the collections that people know
 

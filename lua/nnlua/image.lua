@@ -2,8 +2,10 @@
 
 local core = require "nnlua.core"
 local check = require "nnlua.check"
+local transforms = require "nnlua.transforms"
 
 local image = {}
+for name, transform in pairs(transforms) do image[name] = transform end
 
 -- ---- reading
 

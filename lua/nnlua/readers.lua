@@ -75,9 +75,4 @@ function readers.npz(path, values, options)
   return core.readers.write_npz(path, named, names, options.compress)
 end
 
---- Read a sound file: see nn.audio.load.
-function readers.audio(source, options)
-  return require("nnlua.audio").load(source, options)
-end
-
 return readers

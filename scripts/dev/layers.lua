@@ -3,7 +3,7 @@
 --   lua5.4 scripts/dev/layers.lua src/base/alloc.c ...
 
 -- Each folder may include itself and what stands left of it.
-local ORDER = {"base", "kernel", "tensor", "grad", "nn", "optim", "io", "bind", "app"}
+local ORDER = {"base", "kernel", "tensor", "grad", "nn", "optim", "io", "data", "bind", "app"}
 
 local RANK = {}
 for rank, folder in ipairs(ORDER) do

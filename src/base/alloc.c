@@ -200,3 +200,15 @@ void nnl_free(nnl_allocator *allocator, void *memory) {
     if (allocator->stats.cached + bytes > bound) cache_shrink(allocator, bound - bytes);
     cache_give(allocator, block, bytes);
 }
+
+bool nnl_allocator_charge(nnl_allocator *allocator, size_t bytes) {
+    if (told_to_fail(allocator)) return false;
+    if (over_limit(allocator, bytes)) nnl_allocator_trim(allocator);
+    if (over_limit(allocator, bytes)) ask_host(allocator);
+    if (over_limit(allocator, bytes)) nnl_allocator_trim(allocator);
+    if (over_limit(allocator, bytes)) return false;
+    count_live(allocator, bytes);
+    return true;
+}
+
+void nnl_allocator_discharge(nnl_allocator *allocator, size_t bytes) { allocator->stats.live -= bytes; }

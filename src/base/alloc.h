@@ -3,6 +3,7 @@
 #ifndef NNL_BASE_ALLOC_H
 #define NNL_BASE_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,5 +40,10 @@ void nnl_allocator_trim(nnl_allocator *allocator);
 // block too.
 void *nnl_alloc(nnl_allocator *allocator, size_t bytes);
 void nnl_free(nnl_allocator *allocator, void *memory);
+
+// Memory that comes from elsewhere counts as handed out until it is discharged; false where that is over the
+// limit.
+bool nnl_allocator_charge(nnl_allocator *allocator, size_t bytes);
+void nnl_allocator_discharge(nnl_allocator *allocator, size_t bytes);
 
 #endif
