@@ -29,6 +29,7 @@ end
 --- Go on from the file, if there is one.
 -- @return table? of the position: {batch, means} within an epoch
 function BackupAndRestore:resume(run)
+  self:make_folder_of(self.path)
   local position, message = require "nnlua.training.snapshot".load(self.path, run)
   if position == nil then return nil end
   if not position then

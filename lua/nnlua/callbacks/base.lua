@@ -29,4 +29,12 @@ function Callback:say(text)
   core.write(text .. "\n")
 end
 
+--- Make the folder that a file is to lie in, where there is none.
+function Callback:make_folder_of(path)
+  local folder = path:match("^(.+)[/\\][^/\\]*$")
+  if not folder or folder:find("{", 1, true) then return end
+  local made, message = core.events.make_folder(folder)
+  if not made then check.fail("nn.callbacks." .. self.name, message) end
+end
+
 return setmetatable(Callback, { __call = construct })

@@ -39,6 +39,7 @@ function ModelCheckpoint:init(path, options)
 end
 
 function ModelCheckpoint:on_train_begin()
+  self:make_folder_of(self.path)
   if self.options.save_best_only and not self.every then self.monitor:check(self) end
   self.batches = 0
   self.best = self.options.initial_value_threshold or self.monitor:worst()

@@ -36,6 +36,7 @@ local function add(self, text)
 end
 
 function CSVLogger:on_train_begin()
+  self:make_folder_of(self.path)
   self.columns, self.text = nil, ""
   if self.append then
     self.text = read(self.path)
@@ -56,13 +57,15 @@ local function number_text(value)
   return tonumber(short) == value and short or ("%.17g"):format(value)
 end
 
--- The names in the order of the training, then those that callbacks have added.
+-- The names in the order of the training, then those that callbacks have added. Matrices have no place in a line.
 local function columns_of(self, logs)
-  local columns, seen = {}, {}
-  for _, name in ipairs(self.params.metrics or {}) do columns[#columns + 1], seen[name] = name, true end
-  local more = {}
-  for name in pairs(logs) do
-    if not seen[name] then more[#more + 1] = name end
+  local columns, seen, more = {}, {}, {}
+  for _, name in ipairs(self.params.metrics or {}) do
+    seen[name] = true
+    if logs[name] == nil or type(logs[name]) == "number" then columns[#columns + 1] = name end
+  end
+  for name, value in pairs(logs) do
+    if not seen[name] and type(value) == "number" then more[#more + 1] = name end
   end
   table.sort(more)
   for _, name in ipairs(more) do columns[#columns + 1] = name end
