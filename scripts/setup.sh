@@ -45,10 +45,12 @@ find_missing() {
         case $group in
         tests)
             need zlib1g-dev "reads compressed data files" has_library zlib zlib.h
+            need libsndfile1-dev "sound files" has_library sndfile sndfile.h
             need gzip "compresses what the tests read" has_any gzip
             need libpng-dev "PNG pictures" has_library libpng png.h
             need libjpeg-dev "JPEG pictures" has_library libjpeg jpeglib.h
             need lua-busted "runs the tests that are written in Lua" lua5.4 -e 'require "busted"'
+            need gnuplot-nox "draws plots into files" has_any gnuplot
             ;;
         checks)
             need binutils "lists symbols" has_any objdump
@@ -94,12 +96,12 @@ if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
     exit 1
 fi
 
-# The packages are separate words. Those behind them are comforts (the prompt, pictures, compressed
-# data files), not worth a network access of their own.
+# The packages are separate words. Those behind them are comforts (the prompt, pictures, sound,
+# compressed data files), not worth a network access of their own.
 echo "Installing:$missing"
 log=$(mktemp)
 # shellcheck disable=SC2086
-if ! install $missing libedit-dev zlib1g-dev libpng-dev libjpeg-dev >"$log" 2>&1 </dev/null; then
+if ! install $missing libedit-dev zlib1g-dev libpng-dev libjpeg-dev libsndfile1-dev >"$log" 2>&1 </dev/null; then
     cat "$log" >&2
     rm -f "$log"
     echo "The installation failed (see above). By hand: apt-get install$missing" >&2

@@ -69,7 +69,8 @@ local function check_rows(who, what, value, total)
       check.fail(who, what .. ": expected at least one row, got " .. check.shape(t.shape))
     end
     if total and #t ~= total then
-      check.fail(who, ("x and %s: expected as many rows in both, got %d and %d"):format(what, total, #t))
+      local both = what == "x" and "the tensors of x" or "x and " .. what
+      check.fail(who, ("%s: expected as many rows in both, got %d and %d"):format(both, total, #t))
     end
     total = total or #t
   end)

@@ -239,6 +239,17 @@ function files.exists(path)
   return file ~= nil
 end
 
+--- Remove what writers of this path have left behind that were killed while they wrote: see src/io/file.c.
+function files.remove_leftovers(path)
+  local folder, name = path:match("^(.*[/\\])([^/\\]*)$")
+  name = name or path
+  for _, other in ipairs(core.readers.folder(folder or ".") or {}) do
+    if other:sub(1, #name) == name and other:sub(#name + 1):find("^%.%d+%.%d+%.part$") then
+      os.remove((folder or "") .. other)
+    end
+  end
+end
+
 --- Put the values in a file into this model: parameters and buffers by name.
 -- @param path string of a model's file, or of any with tensors by these names
 -- @param options table? strict = false: names that are missing or too many are no error

@@ -12,10 +12,10 @@ local nn = {}
 -- Parts of the seam between C and Lua, not of the surface.
 local inside = {
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
-  save_tensors = true, load_tensors = true, csv = true, readers = true, tensor_id = true,
+  save_tensors = true, load_tensors = true, csv = true, readers = true, sound = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
-  events = true, feed = true,
+  events = true, run_program = true, feed = true,
 }
 
 for name, value in pairs(core) do
@@ -35,8 +35,8 @@ local parts = {
   Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = {
-  callbacks = "callbacks", data = "data", image = "image", metrics = "metrics", optim = "optim", utils = "utils",
-  tensorboard = "tensorboard",
+  audio = "audio", callbacks = "callbacks", data = "data", image = "image", metrics = "metrics", optim = "optim",
+  plot = "plot", tensorboard = "tensorboard", utils = "utils",
 }
 
 local function load_part(_, name)

@@ -75,4 +75,9 @@ function readers.npz(path, values, options)
   return core.readers.write_npz(path, named, names, options.compress)
 end
 
+--- Read a sound file: see nn.audio.load.
+function readers.audio(source, options)
+  return require("nnlua.audio").load(source, options)
+end
+
 return readers

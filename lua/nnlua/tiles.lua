@@ -35,18 +35,20 @@ end
 
 --- A grid of pictures.
 -- @param images (N, C, H, W)
--- @param options table? columns (about as many as rows), padding (1 pixel), fill (0: the number between the pictures)
+-- @param options table? columns (about as many as rows), padding (1 pixel), fill (0: the number between the pictures),
+-- border (0 pixels around all)
 -- @return tensor (C, rows * (H + padding) - padding, ...), columns
 function tiles.grid(images, options)
   options = options or {}
   local count, channels, height, width = images:size(1), images:size(2), images:size(3), images:size(4)
   local columns = math.min(options.columns or math.ceil(math.sqrt(count)), count)
   local rows, padding = math.ceil(count / columns), options.padding or 1
-  local grid = core.full({ channels, rows * (height + padding) - padding, columns * (width + padding) - padding },
-    options.fill or 0, { dtype = images.dtype })
+  local border = options.border or 0
+  local grid = core.full({ channels, rows * (height + padding) - padding + 2 * border,
+    columns * (width + padding) - padding + 2 * border }, options.fill or 0, { dtype = images.dtype })
   for i = 0, count - 1 do
     local column = i % columns
-    local y, x = (i - column) / columns * (height + padding), column * (width + padding)
+    local y, x = border + (i - column) / columns * (height + padding), border + column * (width + padding)
     grid[{ {}, { y + 1, y + height }, { x + 1, x + width } }] = images:select(1, i + 1)
   end
   return grid, columns
@@ -55,16 +57,19 @@ end
 --- The weights of a layer as pictures (N, C, H, W) from 0 to 1: filters of a convolution (three channels are colours,
 -- others come one by one), any other weights as one picture.
 -- @param most integer? no more pictures than that
+-- @return tensor, and how many columns show the filters row by row (nil where that does not matter)
 function tiles.of_weights(weight, most)
   weight = weight:detach()
   if weight.ndim == 3 then weight = weight:unsqueeze(3) end
   if weight.ndim < 2 then weight = weight:reshape(1, 1, 1, -1) end
   if weight.ndim == 2 then weight = weight:unsqueeze(1):unsqueeze(1) end
+  local columns
   if weight:size(2) ~= 1 and weight:size(2) ~= 3 then
+    columns = weight:size(2) <= 32 and weight:size(2) or nil
     weight = weight:reshape(-1, 1, weight:size(3), weight:size(4))
   end
   if most and weight:size(1) > most then weight = weight:narrow(1, 1, most) end
-  return tiles.stretch(weight)
+  return tiles.stretch(weight), columns
 end
 
 return tiles

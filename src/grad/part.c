@@ -52,6 +52,7 @@ static nnl_tensor *whole_new(nnl_context *ctx, nnl_dtype dtype, const nnl_part *
     nnl_tensor *memory = nnl_tensor_new(ctx, dtype, &line);
     nnl_tensor *whole = memory ? nnl_tensor_alias(memory, &part->whole, part->whole_stride, 0) : NULL;
     nnl_tensor_release(memory);
+    if (whole) nnl_tensor_stand_alone(whole);
     return whole;
 }
 

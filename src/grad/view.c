@@ -101,6 +101,7 @@ static nnl_status reshape_to(nnl_context *ctx, nnl_call *call, nnl_tensor *x, co
         if (copy) nnl_apply_copy(copy, x);
         out = copy ? reshaped_view(copy, shape) : NULL;
         nnl_tensor_release(copy);
+        if (out) nnl_tensor_stand_alone(out); // no view: what is before it in the graph is x
     } else if (!out && ctx->status == NNL_OK) {
         return nnl_fail(ctx, NNL_ERR_SHAPE,
                         "%s: the strides of shape %s do not allow a view of shape %s; use reshape",

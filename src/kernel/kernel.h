@@ -410,6 +410,30 @@ typedef struct nnl_recurrent_kernels {
                        const void *packed);
 } nnl_recurrent_kernels;
 
+// Fourier transforms of many signals side by side (see fft.h): n numbers of NNL_FFT_LANES signals each, real
+// and imaginary parts apart.
+#define NNL_FFT_LANES 16
+
+typedef struct nnl_fft_kernels {
+    // One pass of Stockham's algorithm over `radix` * m places, each `width` numbers wide. `twiddles` has for
+    // each of the m its radix - 1 pairs, `roots` the radix * radix pairs of the small transform.
+    void (*pass)(size_t radix, size_t m, size_t width, const float *xr, const float *xi, float *yr, float *yi,
+                 const float *twiddles, const float *roots);
+    // (xr, xi) times the pairs of `factors`, one pair for each of n places, into (yr, yi), which may be the
+    // same.
+    void (*turn)(size_t n, size_t width, const float *xr, const float *xi, float *yr, float *yi,
+                 const float *factors);
+    // The spectra of twice as many real signals, the ones as real, the others as imaginary parts: bins 0 to n
+    // / 2 of 2 * NNL_FFT_LANES each.
+    void (*split)(size_t n, const float *zr, const float *zi, float *re, float *im);
+    // re * re + im * im, and the square root of that, in the place of re.
+    void (*square)(size_t n, float *re, const float *im);
+    void (*magnitude)(size_t n, float *re, const float *im);
+    // out = the sum of `count` rows, `width` numbers each, with a weight for each.
+    void (*weigh)(size_t count, size_t width, const float *rows, size_t stride, const float *weights,
+                  float *out);
+} nnl_fft_kernels;
+
 // The groups, one for each file of kernel/isa/: GROUP(name) has the type nnl_NAME_kernels, and a constant
 // nnl_NAME_ISA for each instruction set (nnl_convert_avx2, nnl_elementwise_avx2, ...).
 #define NNL_KERNEL_GROUPS(GROUP)                                                                             \
@@ -428,7 +452,8 @@ typedef struct nnl_recurrent_kernels {
     GROUP(recurrent)                                                                                         \
     GROUP(conv)                                                                                              \
     GROUP(winograd)                                                                                          \
-    GROUP(resample)
+    GROUP(resample)                                                                                          \
+    GROUP(fft)
 
 // All kernels of one instruction set.
 typedef struct nnl_kernels {

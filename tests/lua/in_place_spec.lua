@@ -87,6 +87,19 @@ describe("a change in place", function()
     assert_near(w.grad, { 4, 10.666667, 20, 32, 46.666667, 64 })
   end)
 
+  it("of a part of what reshape had to copy keeps the history of the rest", function()
+    local x = nn.tensor({ 1, 2, 3, 4 }, { dtype = "float64", requires_grad = true })
+    for _, flat in ipairs { x:view(2, 2):t():flatten(), x:view(2, 2):t():reshape(4) } do
+      x.grad = nil
+      flat:select(1, 3):mul_(3)
+      flat:sum():backward()
+      assert_tensor(x.grad, { 4 }, { 1, 3, 1, 1 })
+    end
+    local inside = nn.no_grad(function() return x:view(2, 2):t():reshape(4) end)
+    inside:mul_(x)
+    assert.is_true(inside.requires_grad)
+  end)
+
   it("reaches a base whose elements are in another order", function()
     local w = thirds()
     local x = (w * 1):view(2, 3):t():detach()

@@ -55,6 +55,7 @@ end
 function BackupAndRestore:after_epoch(run) save(self, run) end
 
 function BackupAndRestore:finish()
+  require "nnlua.files".remove_leftovers(self.path)
   if not self.keep then os.remove(self.path) end
 end
 

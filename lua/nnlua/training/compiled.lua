@@ -10,10 +10,13 @@ local compiled = {}
 
 local states = setmetatable({}, { __mode = "k" })
 
---- The state of a model's training; an error where it was not compiled.
+--- The state of a model's training, to be used by the function `who`; an error where it was not compiled.
 function compiled.of(who, model)
   local state = states[model]
-  if state then return state end
+  if state then
+    state.who = who
+    return state
+  end
   check.fail(who, "the model is not compiled: call model:compile{optimizer = ..., loss = ...} before")
 end
 

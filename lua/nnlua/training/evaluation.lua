@@ -97,7 +97,8 @@ end
 -- Which of the values that the model gave for a batch count: as many as there are losses; of a model that is not
 -- compiled the first, and all that have a row for each sample.
 local function counted(state, rows, values)
-  if state then return state.single and 1 or #state.outputs end
+  if values.n == 1 then return 1 end
+  if state then return state.single and 1 or math.min(#state.outputs, values.n) end
   for i = 2, values.n do
     local value = values[i]
     if not core.is_tensor(value) or value.ndim == 0 or #value ~= rows then return i - 1 end

@@ -21,6 +21,14 @@ function History:_record(epoch, logs)
   end
 end
 
+--- Draw the curves, a panel for each measurement: see nn.plot.history.
+-- @param path string? a file by the name of .png, .svg or .pdf; without it they are drawn on the terminal
+-- @param options table?
+-- @return true; nil and a message where the file cannot be written
+function History:plot(path, options)
+  return require "nnlua.plot".history(self, path, options)
+end
+
 --- A plain copy, for files.
 function History:_plain()
   local plain = {}

@@ -31,7 +31,7 @@ local function several(state, ...)
   for i, output in ipairs(state.outputs) do
     list[i] = values[output.key]
     if not is_tensor(list[i]) then
-      check.expect("fit", ("output %s of the model"):format(tostring(output.key)), list[i], "a tensor")
+      check.expect(state.who, ("output %s of the model"):format(tostring(output.key)), list[i], "a tensor")
     end
   end
   return list
@@ -41,7 +41,7 @@ end
 local function predictions_of(state, x)
   if not state.single then return several(state, step.call(state.model, x)) end
   local value = step.call(state.model, x)
-  if not is_tensor(value) then check.fail("fit", "expected the model to give a tensor, got " .. describe(value)) end
+  if not is_tensor(value) then check.fail(state.who, "expected the model to give a tensor, got " .. describe(value)) end
   return { value }
 end
 
@@ -49,13 +49,14 @@ local function part_of(state, output, what, given)
   if given == nil or state.single then return given end
   if type(given) == "table" then return given[output.key] end
   if what == "sample_weight" then return given end
-  check.fail("fit", ("%s: expected a table with a tensor for each output, got %s"):format(what, check.kind(given)))
+  check.fail(state.who, ("%s: expected a table with a tensor for each output, got %s"):format(what, check.kind(given)))
 end
 
 local function target_of(state, output, prediction, y)
   local target = part_of(state, output, "y", y)
   if not is_tensor(target) then
-    check.expect("fit", state.single and "y" or ("y[%s]"):format(tostring(output.key)), target, "a tensor of targets")
+    local what = state.single and "y" or ("y[%s]"):format(tostring(output.key))
+    check.expect(state.who, what, target, "a tensor of targets")
   end
   return output.loss.match(prediction, target)
 end
