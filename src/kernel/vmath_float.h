@@ -105,9 +105,14 @@ NNL_INLINE f32_power f32_exp_parts(float x, float tail) {
 
 NNL_INLINE float f32_power_value(f32_power v) { return (1 + v.core) * v.half * v.other_half; }
 
-// factor times the power, right also where the power alone would be subnormal.
+// factor times the power, right also where the power alone would be subnormal. One rounding: by a fused
+// multiplication and addition, else by way of double.
 NNL_INLINE float f32_power_times(f32_power v, float factor) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
     return (factor + factor * v.core) * v.half * v.other_half;
+#else
+    return (float)(factor + (double)factor * (double)v.core) * v.half * v.other_half;
+#endif
 }
 
 // The same for results known to be normal numbers: |x| < 87.
