@@ -11,7 +11,7 @@ local data = {}
 
 local csv_options = {
   header = "boolean", separator = "string", comment = "string", skip = "whole", dtype = "string", columns = "any",
-  classes = "any", missing = "any", label = "any", label_dtype = "string",
+  classes = "any", missing = "any", fill = "any", label = "any", label_dtype = "string",
 }
 
 -- The position of a column given by name or by position, negative from the end.
@@ -68,30 +68,76 @@ local function label_type(options, read, labels)
   return options.dtype or "float32"
 end
 
---- Read a CSV file. A column whose values are no numbers holds classes: it becomes labels from 1, in the order of
--- their names.
+-- The words that stand for no value where the script names none.
+local MISSING = { "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null" }
+
+local function middle(values)
+  local sorted, count = values:sort(), #values
+  if count % 2 == 1 then return sorted[(count + 1) / 2] end
+  return (sorted[count / 2] + sorted[count / 2 + 1]) / 2
+end
+
+-- Missing numbers of a column become what the others say.
+local function fill_by_column(read, how)
+  for position, name in ipairs(read.columns) do
+    local values = read.data:select(2, position)
+    local missing = values:isnan()
+    if not read.classes[name] and missing:any():item() and not missing:all():item() then
+      local known = values:masked_select(missing:logical_not())
+      values:masked_fill_(missing, how == "mean" and known:double():mean():item() or middle(known))
+    end
+  end
+end
+
+local own_options = { label = true, label_dtype = true, fill = true }
+
+-- The options that the core knows.
+local function core_options(who, path, options)
+  local given = { missing = MISSING }
+  if path:find("%.tsv$") or path:find("%.tsv%.gz$") then given.separator = "\t" end
+  for name, value in pairs(options) do
+    if not own_options[name] then given[name] = value end
+  end
+  if type(options.fill) == "number" then given.fill = options.fill end
+  if options.fill ~= nil and type(options.fill) ~= "number" then
+    check.choice(who, "option fill", options.fill, { mean = true, median = true })
+  end
+  return given
+end
+
+-- No label stands for a class that is missing.
+local function check_labels(path, y, dtype)
+  if tostring(dtype):find("float") then return nil end
+  local missing = y:isnan():sum():item()
+  return missing > 0 and ("%s: %d rows have no label"):format(path, missing) or nil
+end
+
+--- Read a CSV file, plain or in gzip. A column whose values are no numbers holds classes: it becomes labels from 1, in
+-- the order of their names (2 before 10).
 -- @param path string
 -- @param options table? label (a column's name or position, negative from the end, or a list of such), dtype
 -- ("float32"), label_dtype (the same; "int64" where the label is a class), header (found out; true or false), separator
--- (","), columns (only these, in this order), classes (columns of classes that look like numbers), missing (texts that
--- stand for no value, which becomes NaN), skip (lines to leave out before all others), comment (a character)
+-- (","; a tab where the path ends in .tsv; " " takes several blanks as one), columns (only these, in this order),
+-- classes (columns of classes that look like numbers, by name or position), missing (texts that stand for no value,
+-- besides nothing at all: NA, N/A, null and kin), fill (what numbers that are missing become: NaN; a number, "mean" or
+-- "median" of the column), skip (lines to leave out before all others), comment (a character)
 -- @return x (N, columns) and info; with `label` x, y and info: a table with `columns` (the names of x's columns) and
 -- `classes` (lists of names by column). nil and a message where the file cannot be read
 function data.csv(path, options)
   if type(path) ~= "string" then check.expect("nn.data.csv", "path", path, "a string") end
   options = check.options("nn.data.csv", options, csv_options)
-  local for_core = {}
-  for name, value in pairs(options) do
-    if name ~= "label" and name ~= "label_dtype" then for_core[name] = value end
-  end
-  local read, message = core.csv(path, for_core)
+  local read, message = core.csv(path, core_options("nn.data.csv", path, options))
   if not read then return nil, message end
+  if type(options.fill) == "string" then fill_by_column(read, options.fill) end
   local info = { columns = read.columns, classes = read.classes }
   if options.label == nil then return read.data, info end
   local labels = columns("nn.data.csv", options.label, read.columns, read.data:size(2))
   local x, y, rest = take_labels(read.data, labels)
   info.columns = names_at(read.columns, rest)
-  return x, y:to(label_type(options, read, labels)), info
+  local dtype = label_type(options, read, labels)
+  local problem = check_labels(path, y, dtype)
+  if problem then return nil, problem end
+  return x, y:to(dtype), info
 end
 
 --- A picture from a PNG or JPEG file, or from the bytes of one: see nn.image.load.

@@ -180,7 +180,8 @@ local function rebuild(record, tensors, strict)
   return model
 end
 
-local load_options = { tensors = "boolean", strict = "boolean" }
+local bytes_options = { tensors = "boolean", strict = "boolean" }
+local load_options = { tensors = "boolean", strict = "boolean", mmap = "boolean" }
 
 local function finish(name, tensors, metadata, options)
   if not tensors then return nil, metadata end
@@ -203,20 +204,21 @@ end
 --- Load a model, or the table that was saved; from a file of others, a table of tensors by name. Runs no code.
 -- @param path string
 -- @param options table? tensors = true: the tensors of a model's file, without the model; strict = false: a model
--- though tensors are missing or too many
+-- though tensors are missing or too many; mmap (true: a table's tensors come from the disk as they are needed, and the
+-- file must not be written over meanwhile, unless as nn.save does it; false: all is read at once)
 -- @return the model or table, and its metadata: what the model was saved with, the file's own with a table; nil and a
 -- message where it cannot be read
 function files.load(path, options)
   check_path("nn.load", path)
   options = check.options("nn.load", options, load_options)
-  local tensors, metadata = core.load_tensors(path)
+  local tensors, metadata = core.load_tensors(path, nil, options.mmap)
   return finish("nn.load: " .. path, tensors, metadata, options)
 end
 
 --- The same from a string that holds the bytes of a file.
 function files.load_bytes(bytes, options)
   if type(bytes) ~= "string" then check.expect("nn.load_bytes", "argument", bytes, "a string") end
-  options = check.options("nn.load_bytes", options, load_options)
+  options = check.options("nn.load_bytes", options, bytes_options)
   local tensors, metadata = core.load_tensors(nil, bytes)
   return finish("nn.load_bytes", tensors, metadata, options)
 end

@@ -38,6 +38,14 @@ static size_t skip_option(lua_State *L) {
     return (size_t)skip;
 }
 
+static void fill_option(lua_State *L, nnl_csv_options *options) {
+    lua_getfield(L, OPTIONS, "fill");
+    options->fills = !lua_isnil(L, -1);
+    if (options->fills && lua_type(L, -1) != LUA_TNUMBER) nnl_error(L, "csv: fill must be a number");
+    options->fill = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+}
+
 static nnl_dtype dtype_option(lua_State *L) {
     nnl_dtype dtype = NNL_FLOAT32;
     lua_getfield(L, OPTIONS, "dtype");
@@ -63,10 +71,11 @@ static nnl_csv_choice check_choice(lua_State *L, const char *name) {
     int64_t number = 0;
     if (lua_type(L, -1) == LUA_TSTRING)
         choice.name.text = lua_tolstring(L, -1, &choice.name.length);
-    else if (!nnl_lua_to_integer(L, -1, &number) || number < 1)
-        nnl_error(L, "csv: %s must be names or numbers of columns, from 1", name);
+    else if (!nnl_lua_to_integer(L, -1, &number) || number == 0 || number == INT64_MIN)
+        nnl_error(L, "csv: %s must be names or numbers of columns, from 1 or, negative, from the last", name);
     else
-        choice.place = (size_t)number - 1;
+        choice =
+            (nnl_csv_choice){.place = (size_t)(number > 0 ? number : -number) - 1, .from_end = number < 0};
     return choice;
 }
 
@@ -97,11 +106,12 @@ static nnl_csv_options check_options(lua_State *L) {
     nnl_csv_options options = nnl_csv_defaults();
     if (lua_isnil(L, OPTIONS)) return options;
     luaL_checktype(L, OPTIONS, LUA_TTABLE);
-    nnl_check_options(L, OPTIONS, "header separator comment skip dtype columns classes missing");
+    nnl_check_options(L, OPTIONS, "header separator comment skip dtype columns classes missing fill");
     options.separator = character_option(L, "separator", options.separator);
     options.comment = character_option(L, "comment", '\0');
     options.header = header_option(L);
     options.skip = skip_option(L);
+    fill_option(L, &options);
     options.dtype = dtype_option(L);
     options.columns = choices_option(L, "columns", &options.column_count);
     options.classes = choices_option(L, "classes", &options.class_count);

@@ -72,16 +72,17 @@ int nnl_push_tensors(lua_State *L) {
     return 3;
 }
 
-// core.load_tensors(path), or (nil, bytes): tensors by name, metadata, the names in the order of the file.
+// core.load_tensors(path[, nil, whether to map it]), or (nil, bytes): tensors by name, metadata, the names in
+// the order of the file.
 static int load_tensors(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_safetensors set;
     size_t size = 0;
-    bool from_file = !lua_isnoneornil(L, 1);
+    bool from_file = !lua_isnoneornil(L, 1), map = lua_isnoneornil(L, 3) || lua_toboolean(L, 3);
     const char *path = from_file ? nnl_check_path(L, 1) : NULL;
     const char *bytes = from_file ? NULL : luaL_checklstring(L, 2, &size);
     nnl_push_holding(L, nnl_push_tensors, &set);
-    nnl_status status = from_file ? nnl_safetensors_load(bind->ctx, path, &set)
+    nnl_status status = from_file ? nnl_safetensors_load(bind->ctx, path, map, &set)
                                   : nnl_safetensors_parse(bind->ctx, bytes, size, &set);
     if (status != NNL_OK) return nnl_fail_io(L, bind);
     return nnl_run_holding(L, 0, 3, nnl_free_tensors, &set);

@@ -5,6 +5,7 @@
 #include "base/decimal.h"
 #include "io/csv_scan.h"
 #include "io/file.h"
+#include "io/source.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ typedef struct table {
     nnl_csv_text *names; // of all columns, where there is a header
     int64_t rows, capacity;
     size_t element_size;
-    char *to; // the next element
+    char *to;             // the next element
+    bool numbers_missing; // a number may stand for no value
 } table;
 
 nnl_csv_options nnl_csv_defaults(void) { return (nnl_csv_options){.separator = ',', .dtype = NNL_FLOAT32}; }
@@ -84,15 +86,18 @@ static nnl_status put_number(table *t, const nnl_csv_column *column, nnl_csv_tex
     double value;
     if (!number_of(field, &value)) return refuse(t, column, field, "is not a number");
     if (!nnl_dtype_is_float(t->options->dtype)) return put_whole(t, column, field, value);
-    float single = (float)value;
-    if (t->options->dtype == NNL_FLOAT32) // nearly always, and much faster
-        memcpy(t->to, &single, sizeof single);
-    else
-        nnl_element_write(t->options->dtype, t->to, nnl_number_float(value));
+    nnl_element_write(t->options->dtype, t->to, nnl_number_float(value));
     return NNL_OK;
 }
 
 static nnl_status put_missing(table *t, const nnl_csv_column *column, nnl_csv_text field) {
+    nnl_number fill = nnl_number_float(t->options->fill);
+    if (t->options->fills && column->kind != NNL_CSV_CLASSES) {
+        if (!nnl_dtype_holds(t->options->dtype, fill))
+            return refuse(t, column, field, "has a fill beyond the dtype");
+        nnl_element_write(t->options->dtype, t->to, fill);
+        return NNL_OK;
+    }
     if (!nnl_dtype_is_float(t->options->dtype))
         return refuse(t, column, field, "is missing, which only floats can say");
     nnl_element_write(t->options->dtype, t->to, nnl_number_float(NAN));
@@ -151,8 +156,14 @@ typedef struct ranked {
     size_t met;
 } ranked;
 
+// Numbers come before words, in the order of their values: 2 before 10.
 static int by_name(const void *a, const void *b) {
-    return compare(((const ranked *)a)->name, ((const ranked *)b)->name);
+    nnl_csv_text x = ((const ranked *)a)->name, y = ((const ranked *)b)->name;
+    double u = 0, v = 0;
+    bool x_number = number_of(x, &u) && !isnan(u), y_number = number_of(y, &v) && !isnan(v);
+    if (x_number != y_number) return x_number ? -1 : 1;
+    if (x_number && u != v) return u < v ? -1 : 1;
+    return compare(x, y);
 }
 
 static void relabel(const table *t, size_t position, const uint32_t *label_of) {
@@ -188,10 +199,17 @@ static nnl_status sort_classes(table *t, size_t position) {
 
 // ---- rows
 
+// Numbers first, which most fields are.
 static nnl_status put_field(table *t, nnl_csv_column *column, nnl_csv_text field) {
+    double value;
+    if (column->kind == NNL_CSV_NUMBERS && t->options->dtype == NNL_FLOAT32 && !t->numbers_missing &&
+        number_of(field, &value)) {
+        float single = (float)value;
+        memcpy(t->to, &single, sizeof single);
+        return NNL_OK;
+    }
     if (is_missing(t, field)) return put_missing(t, column, field);
     if (column->kind == NNL_CSV_UNKNOWN) {
-        double value;
         column->kind = number_of(field, &value) ? NNL_CSV_NUMBERS : NNL_CSV_CLASSES;
     }
     return column->kind == NNL_CSV_NUMBERS ? put_number(t, column, field) : put_class(t, column, field);
@@ -236,9 +254,10 @@ static bool is_header(const table *t) {
 static nnl_status find_column(const table *t, const nnl_csv_choice *choice, size_t *place) {
     *place = choice->place;
     if (!choice->name.text) {
+        if (choice->from_end) *place = t->width - 1 - choice->place;
         if (choice->place < t->width) return NNL_OK;
-        return nnl_fail(t->ctx, NNL_ERR_ARGUMENT, "no column %zu, there are %zu", choice->place + 1,
-                        t->width);
+        return nnl_fail(t->ctx, NNL_ERR_ARGUMENT, "no column %s%zu, there are %zu",
+                        choice->from_end ? "-" : "", choice->place + 1, t->width);
     }
     for (size_t i = 0; t->names && i < t->width; i++) {
         *place = i;
@@ -339,6 +358,10 @@ static nnl_status read_text(nnl_context *ctx, const nnl_csv_options *options, nn
                .out = out,
                .scan = {.ctx = ctx, .at = text, .end = text, .separator = options->separator, .line = 1}};
     if (text) t.scan.end += out->text.length;
+    for (size_t i = 0; i < options->missing_count && !t.numbers_missing; i++) {
+        double value;
+        t.numbers_missing = number_of(options->missing[i], &value);
+    }
     t.scan.comment = options->comment;
     t.scan.fields.ctx = ctx;
     nnl_status status = read_table(&t, &names);
@@ -348,9 +371,25 @@ static nnl_status read_text(nnl_context *ctx, const nnl_csv_options *options, nn
     return status;
 }
 
+// The text, in the place of its compressed bytes.
+static nnl_status unpack(nnl_csv *csv) {
+    nnl_context *ctx = csv->text.ctx;
+    nnl_bytes text = {.ctx = ctx};
+    nnl_source source;
+    nnl_status status = nnl_source_open(&source, ctx, csv->text.data, csv->text.length, NNL_GZIP);
+    if (status != NNL_OK) return status;
+    status = nnl_source_rest(&source, &text);
+    nnl_source_close(&source);
+    nnl_bytes_free(&csv->text);
+    csv->text = text;
+    return status;
+}
+
 nnl_status nnl_csv_read(nnl_context *ctx, const char *path, const nnl_csv_options *options, nnl_csv *out) {
     *out = (nnl_csv){.text.ctx = ctx, .column_list.ctx = ctx};
     nnl_status status = nnl_file_read(ctx, path, &out->text);
+    if (status == NNL_OK && nnl_is_gzip(out->text.data, out->text.length) && unpack(out) != NNL_OK)
+        status = nnl_file_blame(ctx, path);
     if (status != NNL_OK) {
         nnl_csv_free(out);
         return status;

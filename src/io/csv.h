@@ -14,10 +14,11 @@ typedef struct nnl_csv_text {
     size_t length;
 } nnl_csv_text;
 
-// A column by its name, or, where that is NULL, by its place from 0.
+// A column by its name, or, where that is NULL, by its place from 0, counted from the last where from_end.
 typedef struct nnl_csv_choice {
     nnl_csv_text name;
     size_t place;
+    bool from_end;
 } nnl_csv_choice;
 
 // The first row is a header unless one of its fields is a number.
@@ -35,6 +36,8 @@ typedef struct nnl_csv_options {
     size_t class_count;
     const nnl_csv_text *missing; // fields that stand for no value, besides empty ones
     size_t missing_count;
+    bool fills; // missing numbers become `fill`, not NaN
+    double fill;
 } nnl_csv_options;
 
 nnl_csv_options nnl_csv_defaults(void);
@@ -57,7 +60,7 @@ typedef struct nnl_csv {
     nnl_bytes text, column_list;
 } nnl_csv;
 
-// Of a file, or of a copy of memory. On failure there is nothing to free.
+// Of a file, plain or in gzip, or of a copy of memory. On failure there is nothing to free.
 nnl_status nnl_csv_read(nnl_context *ctx, const char *path, const nnl_csv_options *options, nnl_csv *out);
 nnl_status nnl_csv_parse(nnl_context *ctx, const char *text, size_t length, const nnl_csv_options *options,
                          nnl_csv *out);

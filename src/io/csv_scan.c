@@ -6,12 +6,17 @@
 
 #define COLUMN_LIMIT ((size_t)1 << 20)
 
-static bool is_blank(const nnl_csv_scan *s, char c) {
-    return (c == ' ' || c == '\t' || c == '\r') && c != s->separator;
-}
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+static bool is_blank(const nnl_csv_scan *s, char c) { return is_space(c) && c != s->separator; }
 
 static void skip_blanks(nnl_csv_scan *s) {
     while (s->at < s->end && is_blank(s, *s->at)) s->at++;
+}
+
+// Several blanks between two fields are one where blanks are separators.
+static void skip_run(nnl_csv_scan *s) {
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t')) s->at++;
 }
 
 void nnl_csv_skip(nnl_csv_scan *s, size_t lines) {
@@ -59,6 +64,7 @@ static nnl_csv_text quoted_field(nnl_csv_scan *s) {
 
 static nnl_status next_field(nnl_csv_scan *s, nnl_csv_text *field) {
     size_t line = s->line;
+    if (s->separator == ' ') skip_run(s);
     skip_blanks(s);
     if (s->at == s->end || *s->at != '"') {
         *field = plain_field(s);
@@ -71,15 +77,26 @@ static nnl_status next_field(nnl_csv_scan *s, nnl_csv_text *field) {
     return nnl_fail(s->ctx, NNL_ERR_IO, "line %zu: text behind a closing quote", s->line);
 }
 
+// Blanks before the end of a row separate nothing; of others the last one stays.
+static void end_run(nnl_csv_scan *s) {
+    char *start = s->at;
+    while (s->at < s->end && is_space(*s->at)) s->at++;
+    bool ends = s->at == s->end || *s->at == '\n';
+    if (!ends && s->at > start && *start == ' ') s->at = start;
+}
+
 nnl_status nnl_csv_row(nnl_csv_scan *s) {
     s->fields.length = 0;
     s->row_line = s->line;
     for (bool more = true; more;) {
         nnl_csv_text field;
         if (next_field(s, &field) != NNL_OK) return s->ctx->status;
-        if (nnl_bytes_add(&s->fields, &field, sizeof field) != NNL_OK) return s->ctx->status;
+        if (nnl_bytes_reserve(&s->fields, sizeof field) != NNL_OK) return s->ctx->status;
+        memcpy(s->fields.data + s->fields.length, &field, sizeof field);
+        s->fields.length += sizeof field;
         if (s->fields.length > COLUMN_LIMIT * sizeof field)
             return nnl_fail(s->ctx, NNL_ERR_IO, "line %zu: more than %zu columns", s->row_line, COLUMN_LIMIT);
+        if (s->separator == ' ') end_run(s);
         more = s->at < s->end && *s->at == s->separator;
         if (s->at < s->end) s->line += *s->at++ == '\n';
     }

@@ -2,6 +2,7 @@
 // first tensor is made. See safetensors_write.c for writing.
 #include "io/safetensors.h"
 
+#include "io/elements.h"
 #include "io/file.h"
 #include "io/json.h"
 
@@ -16,20 +17,17 @@
 #define HEADER_LIMIT ((uint64_t)100000000)
 #define QUOTED 80 // bytes of a name or word of a file that a message repeats, at most
 
-typedef int64_t widen_fn(const char *element);
-
-// A dtype as a file spells it; the ones that we have not become int64.
+// A dtype as a file spells it.
 typedef struct file_dtype {
-    char name[8];
+    const char *name;
+    nnl_element_kind kind;
     size_t size;
-    nnl_dtype dtype;
-    widen_fn *widen;
 } file_dtype;
 
 typedef struct entry {
     const char *name;
     size_t name_length, position, begin, end;
-    file_dtype dtype;
+    nnl_elements elements;
     nnl_shape shape;
 } entry;
 
@@ -44,39 +42,18 @@ typedef struct loader {
     bool has_metadata;
 } loader;
 
-static int64_t widen_i8(const char *element) { return (signed char)*element; }
+static const file_dtype dtypes[] = {
+    {"F32", NNL_ELEMENT_FLOAT, 4},    {"F64", NNL_ELEMENT_FLOAT, 8},    {"F16", NNL_ELEMENT_FLOAT, 2},
+    {"BF16", NNL_ELEMENT_BFLOAT, 2},  {"F8_E4M3", NNL_ELEMENT_E4M3, 1}, {"F8_E5M2", NNL_ELEMENT_E5M2, 1},
+    {"I8", NNL_ELEMENT_SIGNED, 1},    {"I16", NNL_ELEMENT_SIGNED, 2},   {"I32", NNL_ELEMENT_SIGNED, 4},
+    {"I64", NNL_ELEMENT_SIGNED, 8},   {"U8", NNL_ELEMENT_UNSIGNED, 1},  {"U16", NNL_ELEMENT_UNSIGNED, 2},
+    {"U32", NNL_ELEMENT_UNSIGNED, 4}, {"U64", NNL_ELEMENT_UNSIGNED, 8}, {"BOOL", NNL_ELEMENT_BOOL, 1},
+};
 
-static int64_t widen_i16(const char *element) {
-    int16_t value;
-    memcpy(&value, element, sizeof value);
-    return value;
-}
-
-static int64_t widen_u16(const char *element) {
-    uint16_t value;
-    memcpy(&value, element, sizeof value);
-    return value;
-}
-
-static int64_t widen_u32(const char *element) {
-    uint32_t value;
-    memcpy(&value, element, sizeof value);
-    return value;
-}
-
-static bool dtype_in_file(const char *name, file_dtype *found) {
-    static const file_dtype widened[] = {{"I8", 1, NNL_INT64, widen_i8},
-                                         {"I16", 2, NNL_INT64, widen_i16},
-                                         {"U16", 2, NNL_INT64, widen_u16},
-                                         {"U32", 4, NNL_INT64, widen_u32}};
-    for (size_t i = 0; i < sizeof widened / sizeof *widened; i++) {
-        *found = widened[i];
-        if (strcmp(name, found->name) == 0) return true;
-    }
-    for (int i = 0; i < NNL_DTYPE_COUNT; i++) {
-        const nnl_dtype_info *info = nnl_dtype_get((nnl_dtype)i);
-        *found = (file_dtype){.size = info->size, .dtype = (nnl_dtype)i};
-        if (strcmp(name, info->safetensors) == 0) return true;
+static bool dtype_in_file(const char *name, nnl_elements *found) {
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
+        if (strcmp(name, dtypes[i].name) == 0)
+            return nnl_elements_find(found, dtypes[i].kind, dtypes[i].size, false);
     }
     return false;
 }
@@ -118,7 +95,7 @@ static nnl_status read_dtype(loader *l, entry *e) {
     if (expect(l, NNL_JSON_STRING, "dtype is no string") != NNL_OK) return l->ctx->status;
     size_t length;
     const char *name = keep_string(l, &length);
-    if (strlen(name) == length && dtype_in_file(name, &e->dtype)) return NNL_OK;
+    if (strlen(name) == length && dtype_in_file(name, &e->elements)) return NNL_OK;
     return nnl_fail(l->ctx, NNL_ERR_IO, "tensor '%.*s': dtype '%.*s' is not supported", QUOTED, e->name,
                     QUOTED, name);
 }
@@ -194,11 +171,11 @@ static nnl_status check_entry(loader *l, const entry *e) {
         return nnl_fail(l->ctx, NNL_ERR_IO,
                         "tensor '%.*s': bytes %zu to %zu are not within the %zu bytes of data", QUOTED,
                         e->name, e->begin, e->end, l->size);
-    bool possible = nnl_shape_check(l->ctx, "", &e->shape, e->dtype.size) == NNL_OK;
-    if (!possible || (uint64_t)nnl_shape_numel(&e->shape) * e->dtype.size != e->end - e->begin)
+    bool possible = nnl_shape_check(l->ctx, "", &e->shape, e->elements.size) == NNL_OK;
+    if (!possible || (uint64_t)nnl_shape_numel(&e->shape) * e->elements.size != e->end - e->begin)
         return nnl_fail(l->ctx, NNL_ERR_IO,
                         "tensor '%.*s': %zu bytes do not make shape %s of %zu-byte elements", QUOTED, e->name,
-                        e->end - e->begin, nnl_shape_text(&e->shape, text), e->dtype.size);
+                        e->end - e->begin, nnl_shape_text(&e->shape, text), e->elements.size);
     return NNL_OK;
 }
 
@@ -290,24 +267,22 @@ static nnl_status check_places(loader *l) {
 
 // ---- the tensors
 
-static nnl_tensor *widened_tensor(loader *l, const entry *e) {
-    nnl_tensor *t = nnl_tensor_new(l->ctx, e->dtype.dtype, &e->shape);
-    if (!t) return NULL;
-    int64_t *to = nnl_tensor_data(t), numel = nnl_tensor_numel(t);
-    const char *from = l->data + e->begin;
-    for (int64_t i = 0; i < numel; i++, from += e->dtype.size) to[i] = e->dtype.widen(from);
-    return t;
-}
-
 static nnl_tensor *copied_tensor(loader *l, const entry *e) {
-    nnl_tensor *t = nnl_tensor_new(l->ctx, e->dtype.dtype, &e->shape);
-    if (t && e->end > e->begin) memcpy(nnl_tensor_data(t), l->data + e->begin, e->end - e->begin);
-    return t;
+    nnl_tensor *t = nnl_tensor_new(l->ctx, e->elements.dtype, &e->shape);
+    if (!t) return NULL;
+    int64_t count = nnl_tensor_numel(t);
+    int64_t read = nnl_elements_read(&e->elements, l->data + e->begin, nnl_tensor_data(t), count);
+    if (read == count) return t;
+    const char *what = e->elements.kind == NNL_ELEMENT_BOOL ? "a bool is neither 0 nor 1"
+                                                            : "an integer is too large for int64";
+    nnl_tensor_release(t);
+    return nnl_fail_null(l->ctx, NNL_ERR_IO, "tensor '%.*s': %s", QUOTED, e->name, what);
 }
 
 static nnl_tensor *mapped_tensor(loader *l, const entry *e) {
     char *data = l->mapping->data + (l->data - l->mapping->data) + e->begin;
-    nnl_tensor *t = nnl_tensor_over(l->ctx, e->dtype.dtype, &e->shape, data, nnl_mapping_release, l->mapping);
+    nnl_tensor *t =
+        nnl_tensor_over(l->ctx, e->elements.dtype, &e->shape, data, nnl_mapping_release, l->mapping);
     if (t) l->mapping->refs++;
     return t;
 }
@@ -318,13 +293,14 @@ static bool only_bools(const char *bytes, size_t size) {
     return all <= 1;
 }
 
+// Over the file where its bytes are those of the dtype.
 static nnl_tensor *tensor_of(loader *l, const entry *e) {
-    if (e->dtype.widen) return widened_tensor(l, e);
-    if (e->dtype.dtype == NNL_BOOL && !only_bools(l->data + e->begin, e->end - e->begin))
-        return nnl_fail_null(l->ctx, NNL_ERR_IO, "tensor '%.*s': a bool is neither 0 nor 1", QUOTED, e->name);
-    bool aligned = (uintptr_t)(l->data + e->begin) % e->dtype.size == 0;
-    if (l->mapping && aligned && e->end > e->begin) return mapped_tensor(l, e);
-    return copied_tensor(l, e);
+    const char *bytes = l->data + e->begin;
+    size_t size = e->end - e->begin;
+    bool native = nnl_elements_native(&e->elements) ||
+                  (e->elements.kind == NNL_ELEMENT_BOOL && only_bools(bytes, size));
+    bool aligned = (uintptr_t)bytes % e->elements.size == 0;
+    return l->mapping && native && aligned && size > 0 ? mapped_tensor(l, e) : copied_tensor(l, e);
 }
 
 static nnl_status make_tensors(loader *l, nnl_safetensors *out) {
@@ -373,10 +349,10 @@ static nnl_status load(nnl_context *ctx, const char *bytes, size_t size, nnl_map
     return status;
 }
 
-nnl_status nnl_safetensors_load(nnl_context *ctx, const char *path, nnl_safetensors *out) {
+nnl_status nnl_safetensors_load(nnl_context *ctx, const char *path, bool map, nnl_safetensors *out) {
     nnl_mapping *mapping = nnl_mapping_new(ctx, path);
     if (!mapping) return ctx->status;
-    nnl_status status = load(ctx, mapping->data, mapping->size, mapping, out);
+    nnl_status status = load(ctx, mapping->data, mapping->size, map ? mapping : NULL, out);
     if (status != NNL_OK) nnl_file_blame(ctx, path);
     nnl_mapping_release(mapping);
     return status;

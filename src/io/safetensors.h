@@ -31,8 +31,9 @@ typedef struct nnl_safetensors {
     nnl_bytes names, tensor_list, metadata_list; // where the above live, when loaded
 } nnl_safetensors;
 
-// From a file, or a copy from memory. On failure there is nothing to free.
-nnl_status nnl_safetensors_load(nnl_context *ctx, const char *path, nnl_safetensors *out);
+// From a file, or a copy from memory. On failure there is nothing to free. A file that is mapped must not be
+// written to meanwhile by others; one that is not mapped is copied, too.
+nnl_status nnl_safetensors_load(nnl_context *ctx, const char *path, bool map, nnl_safetensors *out);
 nnl_status nnl_safetensors_parse(nnl_context *ctx, const void *data, size_t size, nnl_safetensors *out);
 void nnl_safetensors_free(nnl_safetensors *loaded);
 

@@ -6,6 +6,7 @@
 #include "../fuzz/readers/readers.h"
 #include "check.h"
 #include "io/file.h"
+#include "kernel/kernel.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -158,6 +159,8 @@ static void fuzz_for(nnl_context *ctx, const fuzz_reader *const *lists, size_t c
 
 int main(int arguments, char **argument) {
     nnl_context *ctx = nnl_context_new();
+    if (!ctx) return 1;
+    ctx->kernels = nnl_kernels_best();
     const fuzz_reader *const lists[] = {FUZZ_READERS};
     size_t count = sizeof lists / sizeof lists[0];
     const char *seconds = getenv("NNLUA_FUZZ_SECONDS");

@@ -56,8 +56,48 @@ describe("nn.data.csv", function()
     assert.matches("2", message)
   end)
 
+  it("reads quotes, line ends of any system, blanks, comments and what stands before the table", function()
+    local text = "\xef\xbb\xbfversion 3\r\n\"a \"\"x\"\"\",\"b,\nc\",d\r\n 1 ,\"2\",\t3\r\n\r\n# no row\r\n4,5,6"
+    local x, info = nn.data.csv(file(text), { skip = 1, comment = "#" })
+    assert.same({ 'a "x"', "b,\nc", "d" }, info.columns)
+    assert.same({ { 1, 2, 3 }, { 4, 5, 6 } }, x:tolist())
+    assert.same({ { 1, 2 }, { 3, 4 } }, nn.data.csv(file("  1   2\n3 4  \n"), { separator = " " }):tolist())
+    assert.matches("line 3: 1 fields where the lines before have 2", select(2, nn.data.csv(file("1,2\n3,4\n5\n"))))
+    assert.matches("line 2: a quoted field without end", select(2, nn.data.csv(file('a,b\n1,"2\n'))))
+  end)
+
+  it("leaves what is missing as NaN, or fills it", function()
+    local text = "a,b,kind\n1,10,x\n,30,y\n3,NA,x\n8,20,\n"
+    local x, info = nn.data.csv(file(text))
+    assert.equal(3, x:isnan():sum():item())
+    assert.same({ "x", "y" }, info.classes.kind)
+    local function filled(fill) return nn.data.csv(file(text), { fill = fill, columns = { "a", "b" } }):tolist() end
+    assert.same({ { 1, 10 }, { -1, 30 }, { 3, -1 }, { 8, 20 } }, filled(-1))
+    assert.same({ { 1, 10 }, { 4, 30 }, { 3, 20 }, { 8, 20 } }, filled("mean"))
+    assert.same({ { 1, 10 }, { 3, 30 }, { 3, 20 }, { 8, 20 } }, filled("median"))
+    assert.same({ { 1 }, { 0 } }, nn.data.csv(file("a\n1\n?\n"), { missing = "?", fill = 0, dtype = "int32" }):tolist())
+    assert.same({ { 1 }, { 5 } }, nn.data.csv(file("a\n1\n-99\n"), { missing = "-99", fill = 5 }):tolist())
+    assert.matches("1 rows have no label", select(2, nn.data.csv(file(text), { label = "kind" })))
+  end)
+
+  it("numbers classes that look like numbers in their order, the last column too", function()
+    local _, y, info = nn.data.csv(file("1,10\n2,9\n3,10\n"), { label = -1, classes = -1 })
+    assert.same({ 2, 1, 2 }, y:tolist())
+    assert.equal("int64", y.dtype)
+    assert.same({ "9", "10" }, info.classes.column2)
+    assert.error_matches(function() nn.data.csv(file("1,2\n"), { classes = -3 }) end, "no column %-3, there are 2")
+  end)
+
+  it("reads a file in gzip", function()
+    file("1,2\n3,4\n")
+    assert(os.execute(("gzip -f '%s'"):format(path)))
+    path = path .. ".gz"
+    assert.same({ { 1, 2 }, { 3, 4 } }, nn.data.csv(path):tolist())
+  end)
+
   it("names what is wrong with its options", function()
     local text = file("a,b\n1,2\n")
+    assert.error_matches(function() nn.data.csv(text, { fill = "mena" }) end, "did you mean 'mean'")
     assert.error_matches(function() nn.data.csv(text, { label = "c" }) end, 'no column "c"; there are: a, b')
     assert.error_matches(function() nn.data.csv(text, { label = 3 }) end, "a position from 1 to 2, got 3")
     assert.error_matches(function() nn.data.csv(text, { lable = "a" }) end, 'unknown option "lable"; allowed: ')

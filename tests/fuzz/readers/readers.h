@@ -25,8 +25,8 @@ typedef struct fuzz_reader {
 } fuzz_reader;
 
 // Ended by a NULL name.
-extern const fuzz_reader fuzz_texts[], fuzz_pictures[];
+extern const fuzz_reader fuzz_texts[], fuzz_pictures[], fuzz_data[];
 
-#define FUZZ_READERS fuzz_texts, fuzz_pictures
+#define FUZZ_READERS fuzz_texts, fuzz_pictures, fuzz_data
 
 #endif
