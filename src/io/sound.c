@@ -69,9 +69,28 @@ static SNDFILE *open_memory(memory *m, int mode, SF_INFO *info) {
 
 // ---- reading
 
-// Only kinds that tell themselves what they are: headerless ones have no say in libsndfile without a hint.
+// WAVE files say in their first chunk, nearly always, how they are coded: 0x50 and 0x55 are MPEG.
+static bool is_mpeg(const char *data, size_t size) {
+    return size > 21 && memcmp(data + 8, "WAVEfmt ", 8) == 0 && (data[20] == 0x50 || data[20] == 0x55) &&
+           data[21] == 0;
+}
+
+// MPEG is left out: its decoder prints to the host's standard error whatever it does not like.
+static bool is_known(const char *data, size_t size) {
+    static const char *const heads[] = {"RIFF", "RIFX", "RF64", "riff", "fLaC",
+                                        "OggS", "FORM", "caff", ".snd"};
+    for (size_t i = 0; size > 4 && i < sizeof heads / sizeof *heads; i++) {
+        if (memcmp(data, heads[i], 4) == 0) return !is_mpeg(data, size);
+    }
+    return false;
+}
+
 static SNDFILE *open_sound(memory *m, SF_INFO *info, char message[NNL_SOUND_MESSAGE]) {
     memset(info, 0, sizeof *info);
+    if (!is_known(m->data, (size_t)m->size)) {
+        snprintf(message, NNL_SOUND_MESSAGE, "no sound file: WAV, FLAC, OGG, AIFF, CAF and AU are known");
+        return NULL;
+    }
     SNDFILE *file = open_memory(m, SFM_READ, info);
     if (!file) {
         snprintf(message, NNL_SOUND_MESSAGE, "no sound file: %s", sf_error_number(sf_error(NULL)));

@@ -186,6 +186,7 @@ describe("Sound", function()
   it("that is none gives nil and a message", function()
     assert.matches("/no/such.wav: cannot open", select(2, nn.data.audio("/no/such.wav")))
     assert.matches("no sound file", select(2, nn.data.audio("RIFF and nothing more")))
+    assert.matches("no sound file: WAV, FLAC, OGG", select(2, nn.data.audio("\255\251\144\0" .. ("\0"):rep(5000))))
     assert.matches("/no/such.wav: cannot write", select(2, nn.audio.save("/no/such.wav", nn.zeros(3), 8000)))
     assert.error_matches(function() nn.audio.save("x.mp3", nn.zeros(3), 8000) end, "expected one of flac oga ogg wav")
     local floats = { bits = 32 }
