@@ -49,6 +49,7 @@ find_missing() {
             need gzip "compresses what the tests read" has_any gzip
             need libpng-dev "PNG pictures" has_library libpng png.h
             need libjpeg-dev "JPEG pictures" has_library libjpeg jpeglib.h
+            need tmux "a terminal for the tests of the prompt" has_any tmux
             need lua-busted "runs the tests that are written in Lua" lua5.4 -e 'require "busted"'
             need gnuplot-nox "draws plots into files" has_any gnuplot
             ;;

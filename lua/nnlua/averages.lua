@@ -63,7 +63,9 @@ function EMA:__tostring()
   return ("EMA(decay = %g, %d parameters)"):format(self.decay, #self.params)
 end
 
---- @param params list of tensors, such as model:parameters()
+--- Exponential moving averages of parameters: update() after each step; apply() puts them in place, restore() undoes
+-- that.
+-- @param params list of tensors, such as model:parameters()
 -- @param options number|table: decay, from 0 to 1; default 0.999
 return function(params, options)
   if type(options) == "number" then options = { decay = options } end

@@ -29,6 +29,12 @@ local places = {
 local callbacks = {}
 
 return setmetatable(callbacks, {
+  __library = "nn.callbacks",
+  __names = function()
+    local names = {}
+    for name in pairs(places) do names[#names + 1] = name end
+    return names
+  end,
   __index = function(_, name)
     local place = places[name]
     if not place then return check.name("nn.callbacks", callbacks, name, places) end

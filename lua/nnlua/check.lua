@@ -5,6 +5,10 @@ local compat = require "nnlua.compat"
 
 local check = {}
 
+--- What functions that are made from declarations were made from, for help: by function, a table with doc, arguments,
+-- options and defaults.
+check.declarations = setmetatable({}, { __mode = "k" })
+
 --- What was meant instead of a name that is not there: "; did you mean 'zeros'?", or "" where none is near.
 -- @param name string
 -- @param ... tables with the names as keys
@@ -120,7 +124,9 @@ end
 
 --- Let a library of functions speak up about misspelt names. Returns it.
 function check.guard(who, library)
-  return setmetatable(library, { __index = function(_, name) return check.name(who, library, name) end })
+  return setmetatable(library, {
+    __library = who, __index = function(_, name) return check.name(who, library, name) end,
+  })
 end
 
 return check

@@ -11,6 +11,7 @@ local nn = {}
 
 -- Parts of the seam between C and Lua, not of the surface.
 local inside = {
+  module_source = true,
   layers = true, losses = true, optimizers = true, layer_methods = true, tensor_methods = true,
   save_tensors = true, load_tensors = true, csv = true, readers = true, sound = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
@@ -35,9 +36,19 @@ local parts = {
   Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = {
+  help = "help",
   audio = "audio", callbacks = "callbacks", data = "data", image = "image", metrics = "metrics", optim = "optim",
   plot = "plot", tensorboard = "tensorboard", utils = "utils",
 }
+
+-- All names, those of parts that are not loaded yet included.
+local function all_names()
+  local names = {}
+  for _, set in ipairs { nn, parts, wholes } do
+    for name in next, set do names[#names + 1] = name end
+  end
+  return names
+end
 
 local function load_part(_, name)
   local value
@@ -56,4 +67,4 @@ end
 check.guard("nn.functional", nn.functional)
 check.guard("nn.init", nn.init)
 
-return setmetatable(nn, { __index = load_part })
+return setmetatable(nn, { __index = load_part, __names = all_names, __library = "nn" })

@@ -225,6 +225,7 @@ end
 for name, kind in pairs(kinds) do
   metrics[name] = as_function(name, kind)
   by_function[metrics[name]] = name
+  check.declarations[metrics[name]] = { options = kind.options, listed = { "metrics", aliases[name] or name } }
 end
 
 return metrics

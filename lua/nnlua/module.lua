@@ -173,8 +173,10 @@ function methods:to(dtype)
   return self
 end
 
+--- Convert the parameters, and buffers of float types, to float32.
 function methods:float() return self:to("float32") end
 
+--- Convert the parameters, and buffers of float types, to float64.
 function methods:double() return self:to("float64") end
 
 --- Call fn(module) for everything below this module, children first, and at last for itself.
@@ -201,10 +203,15 @@ local elsewhere = {
   train_step = "training", test_step = "training",
   optimizer_in_use = "training", register_forward_hook = "hooks", register_forward_pre_hook = "hooks",
 }
+
+--- By such a method: the module that has it, and its name there.
+module.stubs = {}
+
 for name, place in pairs(elsewhere) do
   methods[name] = function(self, ...)
     return require("nnlua." .. place).methods[name](self, ...)
   end
+  module.stubs[methods[name]] = { place, name }
 end
 
 for name, method in pairs(methods) do core.layer_methods[name] = method end
@@ -231,6 +238,7 @@ Module._entries = tree.fields
 --- Called with the arguments of the class: assign layers and parameters to self here.
 function Module:init() end -- luacheck: no self
 
+--- What a call of the model gives: every class defines its own.
 function Module:forward()
   check.fail(self.class_name, ("there is no forward: define function %s:forward(x)"):format(self.class_name))
 end

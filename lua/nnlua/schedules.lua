@@ -519,6 +519,11 @@ end
 kept_apart.step = true
 
 local schedules = { SequentialLR = new_sequential, ChainedScheduler = new_chained, ReduceLROnPlateau = new_plateau }
-for name, rule in pairs(rules) do schedules[name] = constructor(name, rule) end
+for name, rule in pairs(rules) do
+  schedules[name] = constructor(name, rule)
+  check.declarations[schedules[name]] = rule
+end
+check.declarations[new_sequential], check.declarations[new_chained] = sequential, chained
+check.declarations[new_plateau] = plateau
 
 return schedules

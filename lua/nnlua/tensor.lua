@@ -40,16 +40,20 @@ function methods:allclose(other, options)
   return near:logical_not():sum():item() == 0
 end
 
---- The tensor as a view, or in the shape, of another.
+--- The elements repeated to the shape of another, as a view.
 -- @param other tensor
 function methods:expand_as(other)
   return self:expand(check.tensor("expand_as", "argument", other).shape)
 end
 
+--- The elements in the shape of another, in the same memory.
+-- @param other tensor
 function methods:view_as(other)
   return self:view(check.tensor("view_as", "argument", other).shape)
 end
 
+--- The elements in the shape of another.
+-- @param other tensor
 function methods:reshape_as(other)
   return self:reshape(check.tensor("reshape_as", "argument", other).shape)
 end

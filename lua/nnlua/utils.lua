@@ -97,7 +97,9 @@ function utils.max_norm_(params, limit, options)
   end)
 end
 
---- All parameters as one vector, and back.
+--- All parameters as one vector.
+-- @param params list of tensors
+-- @return tensor, one dimension
 function utils.parameters_to_vector(params)
   local parts = {}
   for i = 1, #params do
@@ -106,6 +108,9 @@ function utils.parameters_to_vector(params)
   return core.cat(parts, 1)
 end
 
+--- Copy a vector back into the parameters that it was made of.
+-- @param vector tensor, one dimension
+-- @param params list of tensors
 function utils.vector_to_parameters(vector, params)
   local who = "nn.utils.vector_to_parameters"
   check.tensor(who, "argument 1", vector)

@@ -3,17 +3,21 @@
 #ifndef NNL_APP_EDIT_H
 #define NNL_APP_EDIT_H
 
+#include "app/history.h"
 #include "app/line.h"
 
 typedef struct nnl_editor nnl_editor;
 
 // Returns new, or NULL where lines are better read plainly: no terminal, one that cannot move its cursor, no
-// memory.
-nnl_editor *nnl_editor_new(void);
+// memory. The editor begins with the entries of the history, which may be NULL.
+nnl_editor *nnl_editor_new(const nnl_completer *completer, const nnl_history *history);
 void nnl_editor_free(nnl_editor *editor);
 
-// As nnl_line_read and nnl_line_remember.
-nnl_line_status nnl_editor_read(nnl_editor *editor, const char *prompt, const char **line);
-void nnl_editor_remember(nnl_editor *editor, const char *line);
+// As nnl_line_read.
+nnl_line_status nnl_editor_read(nnl_editor *editor, const char *prompt, const char *colour,
+                                const char **line);
+
+// One more entry that the arrow keys find.
+void nnl_editor_remember(nnl_editor *editor, const char *text);
 
 #endif

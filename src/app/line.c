@@ -3,28 +3,34 @@
 #include "app/line.h"
 
 #include "app/edit.h"
+#include "app/history.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 struct nnl_line_reader {
-    nnl_editor *editor; // NULL where lines come plain
-    char *text;         // a plain line, in memory of getline
+    nnl_history *history; // of what a person types; NULL otherwise
+    nnl_editor *editor;   // NULL where lines come plain
+    char *text;           // a plain line, in memory of getline
     size_t size;
 };
 
-nnl_line_reader *nnl_line_reader_new(void) {
+nnl_line_reader *nnl_line_reader_new(const nnl_completer *completer) {
     nnl_line_reader *reader = calloc(1, sizeof *reader);
-    if (reader) reader->editor = nnl_editor_new();
+    if (!reader) return NULL;
+    if (isatty(STDIN_FILENO)) reader->history = nnl_history_new();
+    reader->editor = nnl_editor_new(completer, reader->history);
     return reader;
 }
 
 void nnl_line_reader_free(nnl_line_reader *reader) {
     if (!reader) return;
     nnl_editor_free(reader->editor);
+    nnl_history_free(reader->history);
     free(reader->text);
     free(reader);
 }
@@ -61,11 +67,13 @@ static nnl_line_status read_plain(nnl_line_reader *reader, const char *prompt, c
     return NNL_LINE_READ;
 }
 
-nnl_line_status nnl_line_read(nnl_line_reader *reader, const char *prompt, const char **line) {
-    if (reader->editor) return nnl_editor_read(reader->editor, prompt, line);
+nnl_line_status nnl_line_read(nnl_line_reader *reader, const char *prompt, const char *colour,
+                              const char **line) {
+    if (reader->editor) return nnl_editor_read(reader->editor, prompt, colour, line);
     return read_plain(reader, prompt, line);
 }
 
-void nnl_line_remember(nnl_line_reader *reader, const char *line) {
-    if (reader->editor) nnl_editor_remember(reader->editor, line);
+void nnl_line_remember(nnl_line_reader *reader, const char *text) {
+    bool added = reader->history && nnl_history_add(reader->history, text);
+    if (added && reader->editor) nnl_editor_remember(reader->editor, text);
 }

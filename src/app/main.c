@@ -1,6 +1,7 @@
 // main.c: the program nnlua: the options of lua5.4, and what to run in which order. See script.c for how code
 // runs, repl.c for the prompt.
 #define _POSIX_C_SOURCE 200809L
+#include "app/interrupt.h"
 #include "app/repl.h"
 #include "app/script.h"
 #include "app/state.h"
@@ -111,14 +112,16 @@ static void open_libraries(lua_State *L, const options *given) {
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); // read by the package library
     }
     luaL_openlibs(L);
+    nnl_open_coroutines(L);
     nnlua_preload(L);
     set_arguments(L, given);
 }
 
+// The first of these variables that is set: code, or the name of a file behind @.
 static int run_environment(lua_State *L) {
-    const char *name = "=LUA_INIT_5_4";
-    const char *init = getenv(name + 1);
-    if (!init) init = getenv((name = "=LUA_INIT") + 1);
+    static const char *const names[] = {"=NNLUA_INIT", "=LUA_INIT_5_4", "=LUA_INIT"};
+    const char *init = NULL, *name = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !init; i++) init = getenv((name = names[i]) + 1);
     if (!init) return LUA_OK;
     return init[0] == '@' ? nnl_run_file(L, init + 1) : nnl_run_string(L, init, name);
 }
@@ -143,10 +146,11 @@ static int run_script(lua_State *L, const options *given) {
 }
 
 // With nothing else to do: a prompt for a person, a script from anything else.
-static int run_input(lua_State *L) {
+static int run_input(lua_State *L, const options *given) {
     if (!isatty(STDIN_FILENO)) return nnl_run_file(L, NULL);
     print_version();
-    nnl_repl_run(L);
+    puts("help() tells what there is, Tab completes, Ctrl-D leaves.");
+    nnl_repl_run(L, !given->no_environment);
     return LUA_OK;
 }
 
@@ -156,9 +160,9 @@ static int run_all(lua_State *L, const options *given) {
     if (status == LUA_OK) status = run_options(L, given);
     if (status == LUA_OK && has_script) status = run_script(L, given);
     if (status != LUA_OK) return status;
-    if (given->interactive) nnl_repl_run(L);
+    if (given->interactive) nnl_repl_run(L, !given->no_environment);
     bool idle = !has_script && !given->interactive && !given->statement && !given->version;
-    return idle ? run_input(L) : LUA_OK;
+    return idle ? run_input(L, given) : LUA_OK;
 }
 
 // Everything happens under one protected call, so that even a lack of memory ends with a message.

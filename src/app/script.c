@@ -1,61 +1,24 @@
-// script.c: running chunks, the traceback of an error, and Ctrl-C while Lua code runs. See repl.c for the
-// prompt.
+// script.c: running chunks, and the traceback of an error. See interrupt.c for Ctrl-C meanwhile, repl.c for
+// the prompt.
 #define _POSIX_C_SOURCE 200809L
 #include "app/script.h"
 
-#include "nnlua.h"
+#include "app/interrupt.h"
 
 #include <lauxlib.h>
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-
-// A signal handler gets no argument of ours, so what it stops must stand here.
-static lua_State *volatile running;
-static volatile sig_atomic_t interrupted;
-
-static void raise_interrupted(lua_State *L, lua_Debug *where) {
-    (void)where;
-    lua_sethook(L, NULL, 0, 0);
-    luaL_where(L, 0);
-    lua_pushliteral(L, "interrupted!");
-    lua_concat(L, 2);
-    lua_error(L);
-}
-
-// lua_sethook is one of the few functions of Lua that a signal handler may call: the error itself is raised
-// by the hook, at the next instruction. Long work inside the engine is no instruction, hence nnlua_interrupt.
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-    lua_sethook(running, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
-    nnlua_interrupt(running);
-}
-
-static void interrupts_begin(lua_State *L, struct sigaction *before) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    interrupted = 0;
-    running = L;
-    sigaction(SIGINT, &action, before);
-}
-
-// A hook that has not fired yet must not fire in the next call.
-static void interrupts_end(lua_State *L, const struct sigaction *before) {
-    sigaction(SIGINT, before, NULL);
-    running = NULL;
-    if (interrupted) lua_sethook(L, NULL, 0, 0);
-}
 
 int nnl_call(lua_State *L, int arguments, int results, lua_CFunction message_handler) {
     int base = lua_gettop(L) - arguments;
     lua_pushcfunction(L, message_handler);
     lua_insert(L, base);
     struct sigaction before;
-    interrupts_begin(L, &before);
+    nnl_running place;
+    nnl_interrupts_begin(&place, L, &before);
     int status = lua_pcall(L, arguments, results, base);
-    interrupts_end(L, &before);
+    nnl_interrupts_end(&place, &before);
     lua_remove(L, base);
     return status;
 }

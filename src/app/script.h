@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 // Call the function below `arguments` values on the stack, with results and errors as lua_pcall leaves them.
-// While it runs, SIGINT raises the error "interrupted!" in it; a second SIGINT ends the process.
+// While it runs, SIGINT raises the error "interrupted!" in it (interrupt.h).
 int nnl_call(lua_State *L, int arguments, int results, lua_CFunction message_handler);
 
 // The message handler of scripts: the error as text, and the traceback.

@@ -1,5 +1,6 @@
 // describe.c: core.describe(name): the declaration of a layer, loss, optimizer, initialiser or operation as
-// plain tables, for help and summaries.
+// plain tables, for help and summaries; and the text of the Lua modules.
+#include "bind/modules.h"
 #include "bind/options.h"
 #include "nn/init.h"
 #include "optim/optimizer.h"
@@ -131,7 +132,20 @@ static int describe(lua_State *L) {
     return 1;
 }
 
+// core.module_source(name): the text of a Lua module that is compiled in, whose comments are its
+// documentation; nil where there is none of the name.
+static int module_source(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    const nnl_lua_module *module = nnl_lua_modules;
+    while (module->name && strcmp(module->name, name) != 0) module++;
+    lua_pushlstring(L, module->name ? module->source : "", module->length);
+    if (!module->name) lua_pushnil(L);
+    return 1;
+}
+
 void nnl_open_describe(lua_State *L) {
     nnl_push_function(L, describe, 0);
     lua_setfield(L, NNL_CORE_INDEX, "describe");
+    nnl_push_function(L, module_source, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "module_source");
 }

@@ -227,6 +227,21 @@ static void set_limits(lua_State *L, const nnl_option *option) {
     lua_setfield(L, -2, "high");
 }
 
+// The words that an option may be, with one space between.
+static void push_choices(lua_State *L, const nnl_option *option) {
+    luaL_Buffer words;
+    if (option->type != NNL_OPTION_ACTIVATION) {
+        lua_pushstring(L, option->choices);
+        return;
+    }
+    luaL_buffinit(L, &words);
+    for (const nnl_activation *a = nnl_activations; a->name; a++) {
+        if (a != nnl_activations) luaL_addchar(&words, ' ');
+        luaL_addstring(&words, a->name);
+    }
+    luaL_pushresult(&words);
+}
+
 static void push_declared(lua_State *L, const nnl_option *option) {
     nnl_option_value fallback;
     nnl_option_default(option, &fallback);
@@ -237,7 +252,7 @@ static void push_declared(lua_State *L, const nnl_option *option) {
     lua_setfield(L, -2, "type");
     lua_pushstring(L, option->doc);
     lua_setfield(L, -2, "doc");
-    lua_pushstring(L, option->choices);
+    push_choices(L, option);
     lua_setfield(L, -2, "choices");
     lua_pushboolean(L, option->positional);
     lua_setfield(L, -2, "positional");
