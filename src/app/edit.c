@@ -286,6 +286,7 @@ nnl_line_status nnl_editor_read(nnl_editor *editor, const char *prompt, const ch
     // what sets colours stands between marks: it takes no room on the line
     set_prompt(editor, prompt, colour);
     signals_begin(editor, before);
+    el_set(editor->edit, EL_PREP_TERM, 1); // before the prompt, or the terminal shows what is typed at once
     const char *text = el_gets(editor->edit, &count);
     signals_end(editor, before);
     if (text && count > 0 && !interrupted) return keep_line(editor, text, line);

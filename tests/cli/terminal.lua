@@ -35,7 +35,8 @@ function terminal.start(options)
   local self = setmetatable({ socket = ("nnlua%s_%d"):format(tostring(options):match "%x+$", sessions) }, terminal)
   self.home = options.home or terminal.home()
   local words = { "env -u NO_COLOR -u NNLUA_INIT -u LUA_INIT", "HOME=" .. self.home, "XDG_STATE_HOME=" .. self.home,
-    "XDG_CONFIG_HOME=" .. self.home, "LC_ALL=C.UTF-8" }
+    "XDG_CONFIG_HOME=" .. self.home, "LC_ALL=C.UTF-8",
+    "ASAN_OPTIONS=detect_leaks=0" } -- libedit never frees the names of its functions
   for name, value in pairs(options.environment or {}) do words[#words + 1] = name .. "=" .. program.quote(value) end
   words[#words + 1] = program.quote(program.path) .. " " .. (options.arguments or "")
   words[#words + 1] = "; echo left with $?; sleep 60"
