@@ -213,6 +213,7 @@ static size_t pieces_of(size_t size, size_t step) { return step > 0 ? (size + st
 static void packed_piece(void *arg, size_t piece) {
     const product *p = arg;
     const factor *f = p->f;
+    if (nnl_pool_stops(p->w->ctx->pool)) return;
     size_t element = p->w->element, across = pieces_of(f->n, p->step_columns);
     size_t row = piece / across * p->step_rows, column = piece % across * p->step_columns;
     size_t rows = p->rows - row < p->step_rows ? p->rows - row : p->step_rows;

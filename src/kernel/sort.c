@@ -179,7 +179,7 @@ static uint64_t *long_radix_sort(nnl_pool *pool, size_t n, uint64_t *items, uint
     if (s.step < NNL_SORT_LONG / 2) s.step = NNL_SORT_LONG / 2;
     size_t parts = (n + s.step - 1) / s.step;
     s.count = (uint32_t(*)[DIGITS])(void *)(spare + n);
-    for (s.pass = 0; s.pass < PASSES; s.pass++) {
+    for (s.pass = 0; s.pass < PASSES && !nnl_pool_stops(pool); s.pass++) { // all items are there after each
         nnl_pool_run(pool, parts, count_part, &s);
         if (!part_counts_to_places(&s, parts)) continue;
         nnl_pool_run(pool, parts, scatter_part, &s);

@@ -156,6 +156,7 @@ static void run_job(job *j, nnl_compute type, nnl_dtype result, const nnl_tensor
     if (numel == 0 || run_whole(j, tensors, numel)) return;
     nnl_loop loop;
     nnl_loop_init(&loop, j->inputs + 1, tensors);
+    loop.stops = true; // nobody takes elements for places before the operation is through
     nnl_loop_run(&loop, out->ctx->pool, run_row, j);
 }
 

@@ -13,6 +13,7 @@ typedef struct walk {
     nnl_row_task *task;
     void *arg;
     int64_t part; // elements of one
+    const nnl_pool *pool;
 } walk;
 
 // Broadcasting: where an operand lacks a dimension, or has size 1 in it, its stride is 0.
@@ -74,6 +75,7 @@ static void merge_dims(nnl_loop *loop) {
 void nnl_loop_init(nnl_loop *loop, int operands, const nnl_tensor *const *tensors) {
     const nnl_shape *shape = &tensors[0]->shape;
     loop->operands = operands;
+    loop->stops = false;
     loop->ndim = shape->ndim;
     loop->numel = nnl_shape_numel(shape);
     for (int d = 0; d < shape->ndim; d++) loop->size[shape->ndim - 1 - d] = shape->size[d];
@@ -134,6 +136,7 @@ static void walk_range(const walk *w, int64_t from, int64_t to) {
 
 static void walk_part(void *arg, size_t part) {
     const walk *w = arg;
+    if (w->loop->stops && nnl_pool_stops(w->pool)) return;
     int64_t from = (int64_t)part * w->part;
     int64_t to = from + w->part < w->loop->numel ? from + w->part : w->loop->numel;
     walk_range(w, from, to);
@@ -145,7 +148,7 @@ static void single_element(const nnl_loop *loop, nnl_row_task *task, void *arg) 
 }
 
 void nnl_loop_run(const nnl_loop *loop, nnl_pool *pool, nnl_row_task *task, void *arg) {
-    walk w = {loop, task, arg, loop->numel / PARTS / PART_ELEMENTS * PART_ELEMENTS};
+    walk w = {loop, task, arg, loop->numel / PARTS / PART_ELEMENTS * PART_ELEMENTS, pool};
     if (w.part < PART_ELEMENTS) w.part = PART_ELEMENTS;
     if (loop->numel == 0) return;
     if (loop->ndim == 0) {

@@ -13,6 +13,7 @@ typedef void nnl_row_task(void *arg, size_t n, char *const *data, const int64_t 
 
 typedef struct nnl_loop {
     int operands, ndim;
+    bool stops; // where the host asks for it (nnl_pool_stops): parts may be left out. False to begin with
     int64_t numel;
     int64_t size[NNL_MAX_DIMS]; // [0] is the row
     int64_t stride[NNL_LOOP_OPERANDS][NNL_MAX_DIMS];
