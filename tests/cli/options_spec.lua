@@ -95,6 +95,20 @@ describe("The options of the program", function()
     end
   end)
 
+  it("NNLUA_INIT takes the place of LUA_INIT", function()
+    local set = [[NNLUA_INIT='print(4)' LUA_INIT='print(1)' LUA_INIT_5_4='print(3)' "$NNLUA" ]]
+    assert.equal("4\n2\n", shell(set .. [[-e 'print(2)']]).out)
+    assert.equal("2\n", shell(set .. [[-E -e 'print(2)']]).out)
+  end)
+
+  it("all stand in the manual page, which is of this version", function()
+    local page = program.read("src/app/nnlua.1"):gsub("\\%-", "-")
+    assert.truthy(page:find("nnlua " .. run({ "-v" }).out:match "%d+%.%d+%.%d+", 1, true))
+    for option in run({ "-x" }).err:gmatch "\n  (%-%g*)" do
+      assert.truthy(page:find("\n%.BI? " .. option:gsub("%-", "%%-") .. "[ \n]"), option)
+    end
+  end)
+
   it("an option that is wrong keeps the right ones before it from running", function()
     assert.equal("", run({ "-e", "print(1)", "-x" }).out)
   end)

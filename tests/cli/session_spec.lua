@@ -105,6 +105,32 @@ describe("A session", function()
     assert.equal(entry .. "twice(21)\n" .. entry .. "twice(4)\n", program.read(home .. "/nnlua/history"))
   end)
 
+  it("reads a history file of whatever is in it, and keeps it bounded", function()
+    local home = terminal.home()
+    os.execute("mkdir -p " .. home .. "/nnlua")
+    local lines = { ("x"):rep(300000), "zero \0 byte", "", "\255\254 no text", "back\\\\slash\\", "\27[31m" }
+    for i = 1, 5000 do lines[#lines + 1] = "return " .. i end
+    lines[#lines + 1] = "cut off"
+    program.write(table.concat(lines, "\n"), home .. "/nnlua/history")
+    local t = start { home = home }
+    t:press "Up"
+    t:wait "> cut off$"
+    t:press "Up"
+    t:wait "> return 5000$"
+    t:press "C-c"
+    local kept = select(2, program.read(home .. "/nnlua/history"):gsub("\n", "\n"))
+    assert.truthy(kept > 1000 and kept <= 2000, kept)
+  end)
+
+  it("adds what sessions side by side are told to one history", function()
+    local home = terminal.home()
+    local a, b = start { home = home }, start { home = home }
+    a:ask("1", "\n1\n> *$")
+    b:ask("2", "\n2\n> *$")
+    a:ask("3", "\n3\n> *$")
+    assert.equal("1\n2\n3\n", program.read(home .. "/nnlua/history"))
+  end)
+
   it("is kept where Ctrl-C stops a loop, one in a coroutine, and one that catches errors", function()
     local t = start()
     t:ask("kept = 5", "> *$")
