@@ -243,11 +243,11 @@ local function entry_of_declaration(declaration)
   end
   table.sort(options, function(a, b) return a.name < b.name end)
   if declaration.listed then return entry_of_listed(declaration, options) end
-  local words = { "optimizer" }
+  local words = { declaration.leading or "optimizer" }
   for _, name in ipairs(declaration.arguments or {}) do words[#words + 1] = name end
   if #options > #words - 1 then words[#words + 1] = "{options}" end
   return {
-    kind = "schedule", doc = declaration.doc, options = options,
+    kind = declaration.kind or "schedule", doc = declaration.doc, options = options,
     arguments = declaration.arguments and "(" .. table.concat(words, ", ") .. ")",
   }
 end

@@ -187,6 +187,7 @@ local function add_library(page, library)
     table.insert(kinds[kind], name)
   end
   local titles = {
+    transform = "Transforms",
     layer = "Layers", loss = "Losses", optimizer = "Optimizers", operation = "Operations", class = "Classes",
     initializer = "Initialisers", library = "Libraries", schedule = "Schedules", ["function"] = "Functions",
   }

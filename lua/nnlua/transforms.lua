@@ -119,11 +119,12 @@ end
 
 local function probability(who, o, default) return number(who, "p", o.p or default, 0, 1) end
 
--- ---- the transforms: `order` are the options that may stand alone, in this order; `needs` must be given; `step` is
--- the engine's name, `numbers` what it takes; `random` says that samples differ.
+-- ---- the transforms: `doc` is for help, `order` are the options that may stand alone, in this order; `needs` must
+-- be given; `step` is the engine's name, `numbers` what it takes; `random` says that samples differ.
 
 local declared = {
   resize = {
+    doc = "The picture in another size: {height, width}, or a number for the shorter side.",
     order = { "size" }, needs = { "size" }, options = { size = any, mode = "string", antialias = "boolean" },
     step = "resize",
     numbers = function(who, o)
@@ -132,15 +133,18 @@ local declared = {
     end,
   },
   crop = {
+    doc = "The part that begins at a row and column, counted from 1.",
     order = { "top", "left", "height", "width" }, needs = { "top", "left", "height", "width" },
     options = { top = "count", left = "count", height = "count", width = "count" }, step = "crop",
     numbers = function(_, o) return { o.top - 1, o.left - 1, o.height, o.width } end,
   },
   center_crop = {
+    doc = "The middle, of a height and width.",
     order = { "size" }, needs = { "size" }, options = { size = any }, step = "center_crop",
     numbers = function(who, o) return { size(who, o.size) } end,
   },
   pad = {
+    doc = "More rows and columns around: a number, {left and right, top and bottom}, or {left, top, right, bottom}.",
     order = { "padding" }, needs = { "padding" }, options = { padding = any, mode = "string", value = "number" },
     step = "pad",
     numbers = function(who, o)
@@ -149,30 +153,41 @@ local declared = {
     end,
   },
   flip = {
+    doc = 'Mirrored: "horizontal", left for right, or "vertical".',
     order = { "direction" }, needs = {}, options = { direction = "string" }, step = "flip",
     numbers = function(who, o)
       return { word(who, "direction", o.direction or "horizontal", { "horizontal", "vertical" }), 1 }
     end,
   },
   rotate = {
+    doc = "Turned by an angle in degrees.",
     order = { "angle" }, needs = { "angle" },
     options = { angle = "number", mode = "string", expand = "boolean", value = "number" }, step = "affine",
     numbers = function(who, o) return turning(who, o, o.angle, o.angle) end,
   },
   normalize = {
+    doc = "(x - mean) / std: numbers, or lists of one for each channel.",
     order = { "mean", "std" }, needs = { "mean", "std" }, options = { mean = any, std = any }, step = "normalize",
     numbers = normalizing,
   },
   to_gray = {
+    doc = "Brightness alone, in 1 channel or the same in 3.",
     order = { "channels" }, needs = {}, options = { channels = "count" }, step = "to_gray",
     numbers = function(who, o)
       if o.channels and o.channels ~= 1 and o.channels ~= 3 then fail(who, "channels", o.channels, "1 or 3") end
       return { o.channels or 1, 1 }
     end,
   },
-  to_float = { order = {}, needs = {}, options = {}, step = "convert", numbers = function() return { 0 } end },
-  to_uint8 = { order = {}, needs = {}, options = {}, step = "convert", numbers = function() return { 1 } end },
+  to_float = {
+    doc = "Bytes from 0 to 255 as float32 from 0 to 1.",
+    order = {}, needs = {}, options = {}, step = "convert", numbers = function() return { 0 } end,
+  },
+  to_uint8 = {
+    doc = "Floats from 0 to 1 as bytes from 0 to 255.",
+    order = {}, needs = {}, options = {}, step = "convert", numbers = function() return { 1 } end,
+  },
   random_crop = {
+    doc = "A part at a random place, after padding.",
     order = { "size", "padding" }, needs = { "size" }, random = true,
     options = { size = any, padding = any, mode = "string", value = "number" }, step = "random_crop",
     numbers = function(who, o)
@@ -183,6 +198,7 @@ local declared = {
     end,
   },
   random_resized_crop = {
+    doc = "A part of random size and proportions (Szegedy et al. 2015), brought to one size.",
     order = { "size" }, needs = { "size" }, random = true,
     options = { size = any, scale = any, ratio = any, mode = "string", antialias = "boolean" },
     step = "random_resized_crop",
@@ -194,6 +210,7 @@ local declared = {
     end,
   },
   random_flip = {
+    doc = "Mirrored with the probability p (0.5).",
     order = { "p" }, needs = {}, random = true, options = { p = "number", direction = "string" }, step = "flip",
     numbers = function(who, o)
       local direction = word(who, "direction", o.direction or "horizontal", { "horizontal", "vertical" })
@@ -201,17 +218,20 @@ local declared = {
     end,
   },
   random_rotation = {
+    doc = "Turned by a random angle: a range {from, to} in degrees, or a number for both directions.",
     order = { "degrees" }, needs = { "degrees" }, random = true,
     options = { degrees = any, mode = "string", expand = "boolean", value = "number" }, step = "affine",
     numbers = function(who, o) return turning(who, o, around(who, "degrees", o.degrees, 0, 360)) end,
   },
   random_affine = {
+    doc = "Turned, moved, scaled and sheared, each by random amounts within a range.",
     order = { "degrees" }, needs = { "degrees" }, random = true,
     options = { degrees = any, translate = any, scale = any, shear = any, mode = "string", value = "number" },
     step = "affine",
     numbers = function(who, o) return turning(who, o, around(who, "degrees", o.degrees, 0, 360)) end,
   },
   random_erasing = {
+    doc = "A random rectangle is wiped out, with the probability p (0.5) (Zhong et al. 2017).",
     order = { "p" }, needs = {}, random = true, options = { p = "number", scale = any, ratio = any, value = "number" },
     step = "random_erasing",
     numbers = function(who, o)
@@ -221,10 +241,12 @@ local declared = {
     end,
   },
   random_gray = {
+    doc = "Brightness alone with the probability p (0.1).",
     order = { "p" }, needs = {}, random = true, options = { p = "number" }, step = "to_gray",
     numbers = function(who, o) return { 0, probability(who, o, 0.1) } end,
   },
   color_jitter = {
+    doc = "Brightness, contrast and saturation times a random factor, hue moved: numbers, or ranges {from, to}.",
     order = { "brightness", "contrast", "saturation", "hue" }, needs = {}, random = true,
     options = { brightness = any, contrast = any, saturation = any, hue = any }, step = "color_jitter",
     numbers = function(who, o)
@@ -262,6 +284,7 @@ end
 
 function Transform:__tostring() return self.text end
 
+--- Whether a value is a transform.
 function transforms.is_transform(value) return getmetatable(value) == Transform end
 
 local function show(value)
@@ -321,6 +344,10 @@ for name, declaration in pairs(declared) do
     if core.is_tensor(first) then return make(name, declaration, compat.pack(...))(first) end
     return make(name, declaration, compat.pack(first, ...))
   end
+  check.declarations[transforms[name]] = {
+    kind = "transform", doc = declaration.doc, leading = "[picture]", arguments = declaration.order,
+    options = declaration.options,
+  }
 end
 
 --- One transform of several, one after another: nn.image.compose{nn.image.resize(64), nn.image.random_flip(), ...}. Lua
