@@ -1,5 +1,6 @@
 // coroutine.c: coroutine.resume and coroutine.wrap as Lua's own, but with what they run known to the handler
 // of Ctrl-C: Lua's hooks belong to a coroutine, and an endless loop in one would go on.
+#define _POSIX_C_SOURCE 200809L
 #include "app/interrupt.h"
 
 #include <lauxlib.h>
