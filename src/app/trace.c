@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MOST_FRAMES 12 // shown; of more than those the middle is left out
+#define WINDOW 100     // levels that are looked at from either end
 
 static bool is_of_nnlua(const char *source) {
     static const char name[] = "=nnlua";
@@ -25,20 +26,38 @@ static bool is_typed_line(const lua_Debug *frame) {
     return strcmp(frame->what, "main") == 0 && strcmp(frame->source, "=stdin") == 0;
 }
 
-// The next frame of the person's own from `level` on; false where there is none.
-static bool next_frame(lua_State *L, int *level, lua_Debug *frame) {
-    while (lua_getstack(L, *level, frame)) {
-        lua_getinfo(L, "Slnt", frame);
-        *level += 1;
-        if (is_own(frame)) return true;
-    }
-    return false;
+static bool frame_at(lua_State *L, int level, lua_Debug *frame) {
+    return lua_getstack(L, level, frame) && lua_getinfo(L, "Slnt", frame);
 }
 
-static int count_frames(lua_State *L) {
+// Looking at a level costs as much as there are above it, and a runaway recursion has very many: only so many
+// at either end are looked at.
+static int last_level(lua_State *L) {
     lua_Debug frame;
-    int count = 0;
-    for (int level = 1; next_frame(L, &level, &frame);) count++;
+    int low = 0, high = 1;
+    while (lua_getstack(L, high, &frame)) {
+        low = high;
+        high *= 2;
+    }
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (lua_getstack(L, middle, &frame)) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+// The levels of the person's own frames. Returns how many there are.
+static int own_levels(lua_State *L, int level[2 * WINDOW]) {
+    int count = 0, last = last_level(L);
+    for (int i = 1; i <= last; i++) {
+        lua_Debug frame;
+        if (i > WINDOW && i <= last - WINDOW) i = last - WINDOW + 1;
+        if (frame_at(L, i, &frame) && is_own(&frame)) level[count++] = i;
+    }
     return count;
 }
 
@@ -77,27 +96,28 @@ static void add_frame(lua_State *L, luaL_Buffer *out, lua_Debug *frame) {
     luaL_addvalue(out);
 }
 
-static void push_frames(lua_State *L, int count) {
+// The message at 1, and the frames behind it.
+static void push_frames(lua_State *L, const int *level, int count) {
     luaL_Buffer out;
-    lua_Debug frame;
     luaL_buffinit(L, &out);
     lua_pushvalue(L, 1);
     luaL_addvalue(&out);
     luaL_addstring(&out, "\nstack traceback:");
-    int number = 0;
-    for (int level = 1; next_frame(L, &level, &frame); number++) {
-        bool middle = count > MOST_FRAMES && number >= MOST_FRAMES / 2 && number < count - MOST_FRAMES / 2;
-        if (!middle) add_frame(L, &out, &frame);
-        if (middle && number == MOST_FRAMES / 2) luaL_addstring(&out, "\n\t...");
+    for (int i = 0; i < count; i++) {
+        lua_Debug frame;
+        bool middle = count > MOST_FRAMES && i >= MOST_FRAMES / 2 && i < count - MOST_FRAMES / 2;
+        if (middle && i == MOST_FRAMES / 2) luaL_addstring(&out, "\n\t...");
+        if (!middle && frame_at(L, level[i], &frame)) add_frame(L, &out, &frame);
     }
     luaL_pushresult(&out);
 }
 
 int nnl_short_traceback(lua_State *L) {
+    int level[2 * WINDOW];
     lua_Debug frame;
-    int level = 1;
     if (!nnl_error_text(L)) return 1;
-    bool typed = !next_frame(L, &level, &frame) || is_typed_line(&frame);
-    if (!typed) push_frames(L, count_frames(L));
+    int count = own_levels(L, level);
+    bool typed = count == 0 || (frame_at(L, level[0], &frame) && is_typed_line(&frame));
+    if (!typed) push_frames(L, level, count);
     return 1;
 }
