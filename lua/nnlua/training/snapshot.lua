@@ -4,6 +4,7 @@
 -- random state now.
 
 local core = require "nnlua.core"
+local compat = require "nnlua.compat"
 local files = require "nnlua.files"
 local compiled = require "nnlua.training.compiled"
 local History = require "nnlua.training.history"
@@ -59,6 +60,27 @@ local function same_data(run, data)
   return true
 end
 
+local function is_whole(value) return compat.is_whole(value) and value >= 0 end
+
+-- Whether a file tells of a position, or is damaged.
+local function is_position(was)
+  if not (is_whole(was.epoch) and is_whole(was.total_batches) and type(was.random) == "string") then return false end
+  if type(was.history) ~= "table" or type(was.callbacks) ~= "table" or type(was.data) ~= "table" then return false end
+  for _, list in pairs(was.history) do
+    if type(list) ~= "table" then return false end
+  end
+  for _, callback in ipairs(was.callbacks) do
+    if type(callback) ~= "table" or type(callback.state) ~= "table" then return false end
+  end
+  local pass, means = was.pass, was.means
+  if pass ~= nil and (type(pass) ~= "table" or not is_whole(pass.taken) or type(pass.random) ~= "string") then
+    return false
+  end
+  if was.batch == nil then return true end
+  return is_whole(was.batch) and was.batch >= 1 and pass ~= nil and type(means) == "table" and is_whole(means.count)
+    and type(means.loss) == "number" and type(means.metrics) == "table"
+end
+
 local function restore_position(run, was)
   run.total_batches, run.history = was.total_batches, History.from(was.history)
   run.hooks:set_state(was.callbacks)
@@ -89,6 +111,7 @@ function snapshot.load(path, run)
   local tensors, training = files.read_parts(path)
   if not tensors then return false, training end
   if not training or type(training.run) ~= "table" then return false, path .. ": not a backup of a training" end
+  if type(training.optimizer) ~= "table" or not is_position(training.run) then return false, path .. ": damaged" end
   local fits, message = same_data(run, training.run.data)
   if not fits then return false, message end
   local ok, done, problem = pcall(restore, run, tensors, training)
