@@ -122,6 +122,22 @@ describe("nn.plot in files", function()
     assert.is_nil(io.open(proof))
   end)
 
+  it("draws a long line in a time that a short one takes, with its peaks", function()
+    local script
+    core.run_program = function(_, input)
+      script = input
+      return nil, "stopped here"
+    end
+    local y = nn.zeros(100000)
+    y[77777], y[5] = 8.25, -3.5
+    pcall(nn.plot.lines, y, folder .. "/a.png")
+    local _, count = script:gsub("\n%d+ [%d.-]+", "")
+    assert.is_true(count > 1000 and count <= 4000)
+    assert.is_truthy(script:find("\n77777 8.25\n", 1, true))
+    assert.is_truthy(script:find("\n5 -3.5\n", 1, true))
+    assert.is_truthy(script:find("\n100000 0\n", 1, true))
+  end)
+
   it("leaves an old file where there is no gnuplot, or where it fails, and says so", function()
     local path = folder .. "/a.png"
     local file = io.open(path, "w")
