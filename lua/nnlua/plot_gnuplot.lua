@@ -72,6 +72,7 @@ local function axes(script, panel)
   script:add("reset")
   script:add("set encoding utf8")
   script:add("set border 3 lc rgb '#606060' lw 1")
+  script:add("set rmargin 4") -- room for the half of the last number below
   script:add("set tics nomirror out scale 0.5 tc rgb '#303030'")
   script:add("set title %s tc rgb '#202020' noenhanced", quoted(panel.title or ""))
   script:add("set xlabel %s tc rgb '#303030' noenhanced", quoted(panel.xlabel or ""))
