@@ -102,6 +102,7 @@ end
 function terminal:close()
   self:tmux("kill-server")
   os.remove(self.output)
+  if self.home:find "^/tmp/" then os.execute("rm -rf " .. program.quote(self.home)) end
 end
 
 return terminal
