@@ -129,6 +129,15 @@ local function check_feature(who, feature, options, rules)
   return checked
 end
 
+local rules_of = { spectrogram = spectrum_options, mel_spectrogram = mel_options, mfcc = mfcc_options }
+rules_of.stft = frame_options
+
+--- The options of a feature by its name, checked, for nn.data.AudioDataset.
+function audio._feature(who, name, options)
+  check.choice(who, "option features", name, rules_of)
+  return check_feature(who, name, options, rules_of[name])
+end
+
 local function features(who, feature, x, options, rules)
   local checked = check_feature(who, feature, options, rules)
   local signals, outer = as_signals(who, x)

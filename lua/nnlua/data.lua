@@ -203,7 +203,9 @@ end
 
 -- ---- datasets and loaders
 
-for _, name in ipairs { "TensorDataset", "FileDataset", "ImageFolder", "Subset", "ConcatDataset", "random_split" } do
+for _, name in ipairs {
+  "TensorDataset", "FileDataset", "ImageFolder", "AudioDataset", "Subset", "ConcatDataset", "random_split",
+ } do
   data[name] = datasets[name]
 end
 data.DataLoader = require "nnlua.loader"

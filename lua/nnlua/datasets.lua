@@ -175,12 +175,8 @@ local function labels_tensor(who, labels)
   return core.tensor(labels, { dtype = whole and "int64" or "float32" })
 end
 
---- Pictures in files.
--- @param list of paths, or of {path, label}; labels are numbers (classes from 1)
--- @param options table? transform (one of nn.image's, or a function), and those of nn.image.load, mode being "rgb"
--- @return a dataset: sample i is the picture (C, H, W), and its label
-function datasets.FileDataset(list, options)
-  local who = "nn.data.FileDataset"
+-- Paths and the tensor of labels, nil where there are none.
+local function read_list(who, list)
   local paths, labels = {}, {}
   if type(list) ~= "table" or #list == 0 then check.expect(who, "list", list, "a list of paths or of {path, label}") end
   local labelled = type(list[1]) == "table"
@@ -192,11 +188,20 @@ function datasets.FileDataset(list, options)
     if labelled then labels[i] = item[2] end
   end
   if labelled and #labels ~= #paths then check.expect(who, "label " .. #labels + 1, nil, "a number") end
-  local reading
-  options, reading = read_file_options(who, options, {})
+  return paths, labelled and labels_tensor(who, labels) or nil
+end
+
+--- Pictures in files.
+-- @param list of paths, or of {path, label}; labels are numbers (classes from 1)
+-- @param options table? transform (one of nn.image's, or a function), and those of nn.image.load, mode being "rgb"
+-- @return a dataset: sample i is the picture (C, H, W), and its label
+function datasets.FileDataset(list, options)
+  local who = "nn.data.FileDataset"
+  local paths, labels = read_list(who, list)
+  local checked, reading = read_file_options(who, options, {})
   return setmetatable({
-    who = who, paths = paths, labels = labelled and labels_tensor(who, labels) or nil, reading = reading,
-    transform = check_transform(who, options.transform),
+    who = who, paths = paths, labels = labels, reading = reading,
+    transform = check_transform(who, checked.transform),
   }, FileDataset)
 end
 
@@ -257,6 +262,64 @@ function datasets.ImageFolder(folder, options)
     who = who, paths = paths, labels = core.tensor(labels, { dtype = "int64" }), classes = classes, reading = reading,
     transform = check_transform(who, options.transform),
   }, FileDataset)
+end
+
+-- ---- files of sound
+
+local AudioDataset = a_class()
+
+function AudioDataset:__len() return #self.paths end
+
+--- Sound i, or its features, transformed, and its label; nil and a message where the file cannot be read.
+function AudioDataset:get(i)
+  check_index("nn.data.AudioDataset", self, i)
+  local x, message = core.feed.load(self:feed().supplies[1], i)
+  if not x then return nil, message end
+  if self.labels then return changed(self, x, self.labels[i]) end
+  return changed(self, x)
+end
+
+function AudioDataset:feed()
+  if not self.supplies then
+    local paths = table.concat(self.paths, "\0") .. "\0"
+    local supply = core.feed.sounds(paths, #self.paths, self.mono, self.rate, self.length, self.features)
+    self.supplies = { supply, self.labels and core.feed.rows(self.labels) or nil }
+  end
+  return { supplies = self.supplies, transform = self.transform, files = true }
+end
+
+local audio_options = { mono = "boolean", rate = "count", length = "count", features = "any", transform = "any" }
+
+-- {"mel_spectrogram", n_mels = 64} or "mfcc": the features' options, checked, with the rate that the files get.
+local function read_features(who, given, rate)
+  if given == nil then return nil end
+  local options, name = {}, given
+  if type(given) == "table" then
+    name = given[1]
+    for key, value in pairs(given) do
+      if key ~= 1 then options[key] = value end
+    end
+  end
+  if rate and options.rate == nil and (name == "mel_spectrogram" or name == "mfcc") then options.rate = rate end
+  return require("nnlua.audio")._feature(who, name, options)
+end
+
+--- Sounds in files, read, brought to one form and turned into features by the loader's threads.
+-- @param list of paths, or of {path, label}; labels are numbers (classes from 1)
+-- @param options table? mono (true: the mean of the channels), rate (Hz, that all are brought to), length (in samples:
+-- cut off, or filled with silence, at the end), features ("mel_spectrogram", "mfcc", "spectrogram" or "stft", or a
+-- table of the name and options of nn.audio's function: {"mfcc", n_mfcc = 13}), transform (of nn.image, which sees
+-- features as a picture (C, rows, frames); or a function)
+-- @return a dataset: sample i is (channels, samples) or features (channels, rows, frames), and its label
+function datasets.AudioDataset(list, options)
+  local who = "nn.data.AudioDataset"
+  local paths, labels = read_list(who, list)
+  options = check.options(who, options, audio_options)
+  return setmetatable({
+    paths = paths, labels = labels, mono = options.mono ~= false, rate = options.rate, length = options.length,
+    features = read_features(who, options.features, options.rate),
+    transform = check_transform(who, options.transform),
+  }, AudioDataset)
 end
 
 -- ---- parts and sums of datasets

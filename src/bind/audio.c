@@ -1,7 +1,6 @@
 // audio.c: nnlua.core.sound: files of sound, and features of it. lua/nnlua/audio.lua checks the options'
 // names.
-#include "bind/bind.h"
-#include "io/features.h"
+#include "bind/audio.h"
 #include "io/sound.h"
 
 #include <string.h>
@@ -92,7 +91,7 @@ static void window_field(lua_State *L, const nnl_bind *bind, int table, nnl_feat
     o->own_window = nnl_tensor_data(own);
 }
 
-static nnl_feature_options feature_options(lua_State *L, const nnl_bind *bind, int table) {
+nnl_feature_options nnl_read_features(lua_State *L, const nnl_bind *bind, int table) {
     static const char *const features[] = {"stft", "spectrogram", "mel_spectrogram", "mfcc", NULL};
     static const char *const pads[] = {"reflect", "constant", "replicate", NULL};
     static const char *const scales[] = {"none", "frame_length", "window", NULL};
@@ -151,7 +150,7 @@ static int sound_features(lua_State *L) {
     const nnl_tensor *x = lua_isnoneornil(L, 2) ? NULL : nnl_check_tensor(L, bind, 2);
     if (x && (x->shape.ndim != 2 || x->dtype != NNL_FLOAT32 || !nnl_tensor_is_contiguous(x)))
         nnl_arg_error(L, bind, 2, "expected (signals, samples) of float32, contiguous");
-    nnl_feature_options options = feature_options(L, bind, 1);
+    nnl_feature_options options = nnl_read_features(L, bind, 1);
     nnl_tensor **slot = nnl_push_slot(L, bind);
     nnl_features *plan = nnl_features_new(bind->ctx, &options);
     if (!plan) return nnl_raise(L, bind);

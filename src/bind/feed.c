@@ -1,7 +1,7 @@
 // feed.c: core.feed: steps for pictures, supplies of samples, and feeds of batches as userdata. What scripts
 // see of them is made in lua/nnlua/transforms.lua, datasets.lua and loader.lua, which check the arguments.
 #include "data/feed.h"
-#include "bind/bind.h"
+#include "bind/audio.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -118,10 +118,44 @@ static int pictures(lua_State *L) {
     return fill_supply(L, bind, slot, nnl_supply_pictures(bind->ctx, paths, size, count, &options));
 }
 
+// feed.sounds(paths, count, mono, rate, length[, options of features])
+static int sounds(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    size_t size, ends = 0;
+    const char *paths = luaL_checklstring(L, 1, &size);
+    int64_t count = nnl_check_integer(L, bind, 2);
+    nnl_sounds_options options = {.mono = lua_toboolean(L, 3)};
+    nnl_feature_options features;
+    if (!lua_isnoneornil(L, 4)) options.rate = (int)nnl_check_integer(L, bind, 4);
+    if (!lua_isnoneornil(L, 5)) options.length = nnl_check_integer(L, bind, 5);
+    if (!lua_isnoneornil(L, 6)) {
+        luaL_checktype(L, 6, LUA_TTABLE);
+        features = nnl_read_features(L, bind, 6);
+        options.features = &features;
+    }
+    for (size_t i = 0; i < size; i++) ends += paths[i] == '\0';
+    luaL_argcheck(L, (int64_t)ends == count && count > 0, 1, "a path has no zero bytes");
+    nnl_supply **slot = (nnl_supply **)nnl_push_object(L, bind, NNL_KEPT_SUPPLY);
+    return fill_supply(L, bind, slot, nnl_supply_sounds(bind->ctx, paths, size, count, &options));
+}
+
 static nnl_supply *check_supply(lua_State *L, const nnl_bind *bind, int arg) {
     nnl_supply *supply = nnl_to_object(L, bind, arg, NNL_KEPT_SUPPLY);
     if (!supply) nnl_type_error(L, bind, arg, "supply");
     return supply;
+}
+
+// feed.load(supply, index): sample `index`, from 1, of files; nil and a message where it cannot be read.
+static int load_one(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    const nnl_supply *supply = check_supply(L, bind, 1);
+    int64_t index = nnl_check_integer(L, bind, 2);
+    nnl_sample sample = {.owner = NULL};
+    luaL_argcheck(L, index >= 1 && index <= supply->count, 2, "no such sample");
+    nnl_tensor **slot = nnl_push_slot(L, bind);
+    if (supply->class->load(supply, bind->ctx, index - 1, &sample) != NNL_OK) return nnl_fail_io(L, bind);
+    *slot = sample.owner;
+    return sample.owner ? 1 : nnl_error(L, "load: the samples are no files");
 }
 
 static int joined(lua_State *L) {
@@ -236,7 +270,8 @@ static int skipped(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"steps", new_steps}, {"apply", apply_steps},  {"rows", rows},       {"pictures", pictures},
     {"joined", joined},   {"new", new_feed},       {"next", next_batch}, {"stop", stop_feed},
-    {"skipped", skipped}, {"count", supply_count}, {NULL, NULL},
+    {"skipped", skipped}, {"count", supply_count}, {"sounds", sounds},   {"load", load_one},
+    {NULL, NULL},
 };
 
 void nnl_open_feed(lua_State *L) {

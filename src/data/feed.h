@@ -7,7 +7,9 @@
 
 #include "data/transform.h"
 #include "io/bytes.h"
+#include "io/features.h"
 #include "io/image.h"
+#include "io/sound.h"
 
 #define NNL_MAX_FIELDS 8
 
@@ -46,6 +48,17 @@ nnl_supply *nnl_supply_rows(nnl_context *ctx, nnl_tensor *t);
 // Pictures in files; `paths` are `count` texts, each ended by a zero, one after another. Returns new.
 nnl_supply *nnl_supply_pictures(nnl_context *ctx, const char *paths, size_t size, int64_t count,
                                 const nnl_image_options *options);
+
+typedef struct nnl_sounds_options {
+    bool mono;
+    int rate;       // that all are brought to; 0: as they are
+    int64_t length; // in samples, cut off or filled with silence at the end; 0: as they are
+    const nnl_feature_options *features; // of (channels, rows, frames); NULL: the signals (channels, samples)
+} nnl_sounds_options;
+
+// Sounds in files, as pictures are. Returns new.
+nnl_supply *nnl_supply_sounds(nnl_context *ctx, const char *paths, size_t size, int64_t count,
+                              const nnl_sounds_options *options);
 // One after another; retains them. Returns new.
 nnl_supply *nnl_supply_joined(nnl_context *ctx, nnl_supply *const *part, int64_t count);
 
@@ -55,6 +68,13 @@ static inline nnl_supply *nnl_supply_retain(nnl_supply *supply) {
 }
 
 void nnl_supply_release(nnl_supply *supply); // NULL is allowed
+
+// For those who make supplies: memory that begins with an nnl_supply and is cleared; its end; a copy of
+// paths.
+void *nnl_supply_begin(nnl_context *ctx, size_t size, const nnl_supply_class *class, int64_t count);
+void nnl_supply_end(nnl_supply *supply, nnl_context *ctx);
+nnl_status nnl_supply_paths(nnl_context *ctx, const char *paths, size_t size, int64_t count, char **text,
+                            size_t **path);
 
 // ---- feeds
 

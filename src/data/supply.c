@@ -7,7 +7,7 @@ void nnl_supply_release(nnl_supply *supply) {
     if (supply && --supply->refs == 0) supply->class->free(supply);
 }
 
-static void *supply_new(nnl_context *ctx, size_t size, const nnl_supply_class *class, int64_t count) {
+void *nnl_supply_begin(nnl_context *ctx, size_t size, const nnl_supply_class *class, int64_t count) {
     nnl_supply *supply = nnl_alloc(&ctx->allocator, size);
     if (!supply) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for a source of samples");
     memset(supply, 0, size);
@@ -16,7 +16,7 @@ static void *supply_new(nnl_context *ctx, size_t size, const nnl_supply_class *c
     return supply;
 }
 
-static void supply_end(nnl_supply *supply, nnl_context *ctx) {
+void nnl_supply_end(nnl_supply *supply, nnl_context *ctx) {
     nnl_free(&ctx->allocator, supply);
     nnl_context_release(ctx);
 }
@@ -52,14 +52,14 @@ static void free_rows(nnl_supply *supply) {
     rows *r = (rows *)supply;
     nnl_context *ctx = r->t->ctx;
     nnl_tensor_release(r->t);
-    supply_end(supply, ctx);
+    nnl_supply_end(supply, ctx);
 }
 
 nnl_supply *nnl_supply_rows(nnl_context *ctx, nnl_tensor *t) {
     static const nnl_supply_class class = {load_row, free_rows, NULL, fetch_row};
     if (t->shape.ndim == 0)
         return nnl_fail_null(ctx, NNL_ERR_SHAPE, "expected a tensor of at least one dimension, got ()");
-    rows *r = supply_new(ctx, sizeof *r, &class, t->shape.size[0]);
+    rows *r = nnl_supply_begin(ctx, sizeof *r, &class, t->shape.size[0]);
     if (!r) return NULL;
     r->t = nnl_tensor_retain(t);
     r->data = nnl_tensor_data(t);
@@ -69,6 +69,17 @@ nnl_supply *nnl_supply_rows(nnl_context *ctx, nnl_tensor *t) {
 }
 
 // ---- files of pictures
+
+nnl_status nnl_supply_paths(nnl_context *ctx, const char *paths, size_t size, int64_t count, char **text,
+                            size_t **path) {
+    *text = nnl_alloc(&ctx->allocator, size);
+    *path = nnl_alloc(&ctx->allocator, (size_t)count * sizeof **path);
+    if (!*text || !*path)
+        return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory: no room for %lld paths", (long long)count);
+    memcpy(*text, paths, size);
+    for (size_t at = 0, i = 0; i < (size_t)count; i++, at += strlen(*text + at) + 1) (*path)[i] = at;
+    return NNL_OK;
+}
 
 typedef struct pictures {
     nnl_supply base;
@@ -97,25 +108,19 @@ static void free_pictures(nnl_supply *supply) {
     nnl_context *ctx = p->ctx;
     nnl_free(&ctx->allocator, p->text);
     nnl_free(&ctx->allocator, p->path);
-    supply_end(supply, ctx);
+    nnl_supply_end(supply, ctx);
 }
 
 nnl_supply *nnl_supply_pictures(nnl_context *ctx, const char *paths, size_t size, int64_t count,
                                 const nnl_image_options *options) {
     static const nnl_supply_class class = {load_picture, free_pictures, picture_name, NULL};
-    pictures *p = supply_new(ctx, sizeof *p, &class, count);
+    pictures *p = nnl_supply_begin(ctx, sizeof *p, &class, count);
     if (!p) return NULL;
     p->ctx = ctx;
     p->options = *options;
-    p->text = nnl_alloc(&ctx->allocator, size);
-    p->path = nnl_alloc(&ctx->allocator, (size_t)count * sizeof *p->path);
-    if (!p->text || !p->path) {
-        free_pictures(&p->base);
-        return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for %lld paths", (long long)count);
-    }
-    memcpy(p->text, paths, size);
-    for (size_t at = 0, i = 0; i < (size_t)count; i++, at += strlen(p->text + at) + 1) p->path[i] = at;
-    return &p->base;
+    if (nnl_supply_paths(ctx, paths, size, count, &p->text, &p->path) == NNL_OK) return &p->base;
+    free_pictures(&p->base);
+    return NULL;
 }
 
 // ---- several
@@ -146,12 +151,12 @@ static void free_joined(nnl_supply *supply) {
     nnl_context *ctx = j->ctx;
     for (int64_t k = 0; k < j->parts; k++) nnl_supply_release(j->part[k]);
     nnl_free(&ctx->allocator, j->part);
-    supply_end(supply, ctx);
+    nnl_supply_end(supply, ctx);
 }
 
 nnl_supply *nnl_supply_joined(nnl_context *ctx, nnl_supply *const *part, int64_t count) {
     static const nnl_supply_class class = {load_joined, free_joined, joined_name, NULL};
-    joined *j = supply_new(ctx, sizeof *j, &class, 0);
+    joined *j = nnl_supply_begin(ctx, sizeof *j, &class, 0);
     if (!j) return NULL;
     j->ctx = ctx;
     j->part = nnl_alloc(&ctx->allocator, (size_t)count * sizeof *j->part);

@@ -292,6 +292,42 @@ describe("datasets of files", function()
     assert.matches("no/such/folder", message)
   end)
 
+  it("are sounds of one form, or their features", function()
+    make_folder()
+    local list, signals = {}, {}
+    for i = 1, 6 do
+      signals[i] = nn.rand(1, 1500 + 100 * i) - 0.5
+      list[i] = { ("%s/%d.wav"):format(folder, i), i }
+      assert(nn.audio.save(list[i][1], signals[i], 8000, { bits = 32 }))
+    end
+    local options = { n_fft = 256, n_mels = 20, rate = 8000 }
+    local function cut(i)
+      local padded = nn.zeros(1, 1900)
+      local kept = math.min(1900, 1500 + 100 * i)
+      padded[{ {}, { 1, kept } }] = signals[i][{ {}, { 1, kept } }]
+      return padded
+    end
+    for workers = 0, 2, 2 do
+      local plain = nn.data.AudioDataset(list, { length = 1900 })
+      local x, y = nn.data.DataLoader(plain, { batch_size = 6, workers = workers }):batches()()
+      for i = 1, 6 do assert.is_true(x[i]:allclose(cut(i))) end
+      assert.same({ 1, 2, 3, 4, 5, 6 }, y:tolist())
+      local mels = nn.data.AudioDataset(list,
+        { length = 1900, rate = 8000, features = { "mel_spectrogram", n_fft = 256, n_mels = 20 } })
+      local m = nn.data.DataLoader(mels, { batch_size = 6, workers = workers }):batches()()
+      for i = 1, 6 do assert.is_true(m[i]:allclose(nn.audio.mel_spectrogram(cut(i), options))) end
+      assert.is_true(mels:get(2):equal(m[2]))
+    end
+    local other = nn.data.AudioDataset(list, { rate = 4000, length = 800 }):get(1)
+    assert.is_true(other:allclose(nn.audio.resample(signals[1], 8000, 4000)[{ {}, { 1, 800 } }]))
+    says("option features: expected one of mel_spectrogram mfcc spectrogram stft, got \"mel\"",
+      nn.data.AudioDataset, list, { features = "mel" })
+    says("unknown option \"n_mel\"", nn.data.AudioDataset, list, { features = { "mfcc", n_mel = 3 } })
+    says("1.wav: .*too few for one frame", function()
+      all(nn.data.DataLoader(nn.data.AudioDataset(list, { features = { "mfcc", n_fft = 4000 } })))
+    end)
+  end)
+
   it("are joined, parted and split", function()
     local a, b = numbered(10), numbered(6)
     local both = nn.data.ConcatDataset { a, nn.data.Subset(b, { 6, 1 }) }
