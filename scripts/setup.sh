@@ -52,6 +52,7 @@ find_missing() {
             need tmux "a terminal for the tests of the prompt" has_any tmux
             need lua-busted "runs the tests that are written in Lua" lua5.4 -e 'require "busted"'
             need gnuplot-nox "draws plots into files" has_any gnuplot
+            need lua-argparse "reads the options of scripts" lua5.4 -e 'require "argparse"'
             ;;
         checks)
             need binutils "lists symbols" has_any objdump

@@ -237,10 +237,11 @@ describe("ModelCheckpoint", function()
     local model, x, y = line()
     local folder, best, kept = new_path(), new_path(), {}
     fit(model, x, y, { epochs = 4, validation_data = { x, y }, callbacks = {
-      measured { 3, 1, 2, 2 }, C.ModelCheckpoint(best, { save_best_only = true }),
+      measured { 3, 1, 2, 2 }, C.ModelCheckpoint(best, { save_best_only = true, metadata = { k = "v" } }),
       C.ModelCheckpoint(folder .. "-{epoch:02d}-{val_loss:.1f}", { save_weights_only = true }),
       { on_epoch_end = function(self, epoch) kept[epoch] = weight_of(self.model) end } } })
     assert.equal(kept[2], weight_of(assert(nn.load(best))))
+    assert.same({ k = "v" }, select(2, nn.load(best)))
     for epoch, value in ipairs { "3.0", "1.0", "2.0", "2.0" } do
       local path = ("%s-%02d-%s"):format(folder, epoch, value)
       paths[#paths + 1] = path

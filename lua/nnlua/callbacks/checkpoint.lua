@@ -12,6 +12,7 @@ local who = "nn.callbacks.ModelCheckpoint"
 local rules = {
   monitor = "string", mode = "string", save_best_only = "boolean", save_weights_only = "boolean", save_freq = "any",
   optimizer = "boolean", initial_value_threshold = "number", verbose = "whole",
+  metadata = "table",
 }
 
 -- "epoch", or a number of batches.
@@ -29,7 +30,8 @@ local after_batch
 -- "best-{epoch:02d}-{val_loss:.2f}.safetensors"
 -- @param options table? monitor ("val_loss"), mode ("auto"), save_best_only (false), save_weights_only (false: the file
 -- has the architecture too, so that nn.load gives the model), optimizer (false; true: and the optimizer), save_freq
--- ("epoch", or a number of batches), initial_value_threshold (what the first must be better than), verbose (0, 1)
+-- ("epoch", or a number of batches), initial_value_threshold (what the first must be better than), verbose (0, 1),
+-- metadata (what nn.load gives back behind the model, see model:save)
 function ModelCheckpoint:init(path, options)
   if type(path) ~= "string" then check.expect(who, "path", path, "a string") end
   options = check.options(who, options, rules)
@@ -62,7 +64,7 @@ end
 
 local function write(self, path)
   if self.options.save_weights_only then return files.save(self.model:state_dict(), path) end
-  return self.model:save(path, { optimizer = self.options.optimizer })
+  return self.model:save(path, { optimizer = self.options.optimizer, metadata = self.options.metadata })
 end
 
 local function save(self, epoch, batch, logs, why)
