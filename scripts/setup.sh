@@ -33,6 +33,11 @@ has_library() {
     return 1
 }
 
+# has_lua NAME: its program, and its headers, as pkg-config knows them.
+has_lua() {
+    command -v "$1" && pkg-config --exists "$1"
+}
+
 find_missing() {
     need "gcc libc6-dev" "a C compiler" has_any "${CC:-cc}" gcc clang
     need cmake "describes the build" has_any cmake
@@ -60,7 +65,9 @@ find_missing() {
             need clang-format "checks the format of C" has_any clang-format
             need cppcheck "looks for mistakes in C" has_any cppcheck
             need lua-check "looks for mistakes in Lua" has_any luacheck
-            need lua5.1 "the oldest Lua that the modules must be readable by" has_any lua5.1
+            need "lua5.1 liblua5.1-0-dev" "the oldest Lua" has_lua lua5.1
+            need "lua5.3 liblua5.3-dev" "Lua 5.3" has_lua lua5.3
+            need "luajit libluajit-5.1-dev" "LuaJIT" has_lua luajit
             need valgrind "looks for wrong uses of memory" has_any valgrind
             ;;
         *)

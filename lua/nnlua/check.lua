@@ -48,7 +48,7 @@ local function level_of_script()
   if not getinfo then return 0 end
   local level = 3
   local info = getinfo(level, "S")
-  while info and (info.what == "C" or info.source:find("^=nnlua%f[.%z]")) do
+  while info and (info.what == "C" or info.what == "tail" or info.source:find("^=nnlua%f[.%z]")) do
     level = level + 1
     info = getinfo(level, "S")
   end

@@ -7,7 +7,7 @@ local compat = require "nnlua.compat"
 local hooks = { methods = {} }
 
 -- By module or layer: {before = list, after = list}, each of {fn = function}.
-local of = setmetatable({}, { __mode = "k" })
+local of = compat.by_object()
 
 local function run_before(node, list, inputs)
   for _, hook in ipairs(list) do

@@ -18,6 +18,7 @@ local inside = {
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
   events = true, run_program = true, feed = true,
 }
+inside.kept = true -- of Lua 5.1
 
 for name, value in pairs(core) do
   if not inside[name] then nn[name] = value end

@@ -7,12 +7,12 @@
 #   sizes        lengths of files and functions      symbols      what nnlua.so shows, and what the engine must not use
 #   format       clang-format                        sanitizers   the tests under ASan and UBSan, leaks included
 #   lint         luacheck; globals above all         collector    the Lua tests with a collector that never rests
-#   lua51        the modules parse in Lua 5.1        slow: valgrind, threads (TSan)
-#   cppcheck     mistakes in C
+#   lua51        modules and specs parse in Lua 5.1  luas         the specs in stock Lua 5.4, 5.3, 5.1 and LuaJIT
+#   cppcheck     mistakes in C                       slow: valgrind, threads (TSan)
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-ALL="includes sizes format lint lua51 cppcheck symbols gcc clang sanitizers collector"
+ALL="includes sizes format lint lua51 cppcheck symbols gcc clang luas sanitizers collector"
 SLOW="valgrind threads"
 
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
@@ -35,7 +35,7 @@ check_lint() { luacheck --quiet --no-color --codes $(lua_files); }
 
 check_lua51() {
     bad=0
-    for file in $(find lua -name '*.lua' | sort); do
+    for file in $(find lua -name '*.lua' | sort) $(grep -L '^-- Needs Lua 5.3: ' tests/lua/*.lua); do
         lua5.1 -e "assert(loadfile('$file'))" || bad=1
     done
     return $bad
@@ -92,6 +92,21 @@ check_collector() {
     NNLUA_TEST_COLLECTOR=aggressive sh scripts/dev/suite.sh build _spec
 }
 
+check_luas() {
+    bad=0
+    sh scripts/dev/build.sh build-luas '-DNNLUA_LUA=5.4;5.3;5.1;luajit' -DNNLUA_MODULE_ONLY=ON -DNNLUA_WERROR=ON || return 1
+    for lua in 5.4 5.3 5.1 luajit; do
+        folder=build-luas/$lua
+        [ $lua = 5.4 ] && folder=build-luas
+        interpreter=lua$lua
+        [ $lua = luajit ] && interpreter=luajit
+        echo "$interpreter:"
+        NNLUA_TEST_LUA=$interpreter NNLUA_TEST_MODULE=$folder sh scripts/dev/suite.sh build-luas >build-luas/specs.log || bad=1
+        grep -v '^ok' build-luas/specs.log
+    done
+    return $bad
+}
+
 check_valgrind() {
     sh scripts/dev/build.sh build --tests || return 1
     NNLUA_TEST_SECONDS=3600 NNLUA_TEST_PROGRAMS=100 \
@@ -101,7 +116,7 @@ check_valgrind() {
 
 check_threads() {
     sh scripts/dev/build.sh build-tsan --tests -DCMAKE_BUILD_TYPE=Debug -DNNLUA_SANITIZE=thread || return 1
-    NNLUA_TEST_PROGRAMS=500 TSAN_OPTIONS=halt_on_error=1 sh scripts/dev/suite.sh build-tsan
+    NNLUA_TEST_PROGRAMS=500 TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 sh scripts/dev/suite.sh build-tsan
 }
 
 sh scripts/setup.sh tests checks || exit 1

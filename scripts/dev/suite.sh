@@ -4,6 +4,9 @@
 #
 #   sh scripts/dev/suite.sh FOLDER [PATTERN...]      only test files whose path contains one of the patterns
 #
+# NNLUA_TEST_LUA names another Lua, such as luajit, that runs the specs of tests/lua alone, by the module of
+# NNLUA_TEST_MODULE, a folder.
+#
 # Each file runs in a process of its own, so that a crash costs one file, under NNLUA_TEST_PREFIX if that is set
 # (such as "valgrind -q"). A shell script is one test; the others count theirs in a last line of the same form.
 # Tests find the program in NNLUA, the folder of the build in NNLUA_BUILD, and the source in NNLUA_SOURCE.
@@ -69,21 +72,33 @@ run() {
     echo "FAIL  $file ($bad of $((good + bad))$why)"
 }
 
-for file in tests/c/test_*.c; do
-    [ -e "$file" ] && run "$file" "$NNLUA_BUILD/tests/$(basename "$file" .c)"
-done
-for file in tests/embed/hosts/*.c; do
-    host=$NNLUA_BUILD/tests/host_$(basename "$file" .c)
-    [ -x "$host" ] && run "$file" "$host"
-done
-for file in $(find tests/lua tests/cli tests/embed -name '*_spec.lua' 2>/dev/null | sort); do
-    run "$file" "$NNLUA" tests/run_specs.lua "$file"
-done
-for file in tests/cli/*.sh tests/embed/*.sh; do
-    [ -e "$file" ] && run "$file" sh "$file"
-done
-# As many programs as take a release build some five seconds; scripts/dev/fuzz.sh runs more, with other seeds.
-run tests/fuzz/programs/run.lua "$NNLUA" tests/fuzz/programs/run.lua --programs "${NNLUA_TEST_PROGRAMS:-2500}"
+run_other_lua() {
+    LUA_CPATH="$NNLUA_TEST_MODULE/?.so;;"
+    export LUA_CPATH
+    for file in tests/lua/*_spec.lua; do
+        run "$file" "$NNLUA_TEST_LUA" tests/run_specs.lua "$file"
+    done
+}
+
+run_all() {
+    for file in tests/c/test_*.c; do
+        [ -e "$file" ] && run "$file" "$NNLUA_BUILD/tests/$(basename "$file" .c)"
+    done
+    for file in tests/embed/hosts/*.c; do
+        host=$NNLUA_BUILD/tests/host_$(basename "$file" .c)
+        [ -x "$host" ] && run "$file" "$host"
+    done
+    for file in $(find tests/lua tests/cli tests/embed -name '*_spec.lua' 2>/dev/null | sort); do
+        run "$file" "$NNLUA" tests/run_specs.lua "$file"
+    done
+    for file in tests/cli/*.sh tests/embed/*.sh; do
+        [ -e "$file" ] && run "$file" sh "$file"
+    done
+    # As many programs as take a release build some five seconds; scripts/dev/fuzz.sh runs more, with other seeds.
+    run tests/fuzz/programs/run.lua "$NNLUA" tests/fuzz/programs/run.lua --programs "${NNLUA_TEST_PROGRAMS:-2500}"
+}
+
+if [ -n "${NNLUA_TEST_LUA:-}" ]; then run_other_lua; else run_all; fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

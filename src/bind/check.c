@@ -107,7 +107,7 @@ void nnl_check_holds(lua_State *L, nnl_dtype dtype, nnl_number value) {
     if (nnl_dtype_holds(dtype, value)) return;
     const char *name = nnl_own_name(L), *type = nnl_dtype_get(dtype)->name;
     if (!name) name = "tensor";
-    if (strcmp(name, "newindex") == 0) name = "assignment";
+    if (strcmp(name, "newindex") == 0 || strcmp(name, "__newindex") == 0) name = "assignment";
     if (value.is_int) {
         lua_pushinteger(L, (lua_Integer)value.i);
     } else {

@@ -109,6 +109,33 @@ int nnl_lua_protect(lua_State *L, lua_CFunction body, void *argument) {
 #endif
 }
 
+// ---- for lua/nnlua/compat.lua
+
+#if LUA_VERSION_NUM == 501
+
+// core.kept(userdata): a table that belongs to it, made when first asked for; lives and dies with it. Until
+// then its environment is the one that all C functions have.
+static int kept(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TUSERDATA);
+    lua_getfenv(L, 1);
+    if (!lua_rawequal(L, -1, LUA_ENVIRONINDEX)) return 1;
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setfenv(L, 1);
+    return 1;
+}
+
+void nnl_lua_add_compat(lua_State *L) {
+    lua_pushcfunction(L, kept);
+    lua_setfield(L, -2, "kept");
+}
+
+#else
+
+void nnl_lua_add_compat(lua_State *L) { (void)L; }
+
+#endif
+
 // ---- functions that Lua 5.1 does not have
 
 #if LUA_VERSION_NUM == 501

@@ -92,6 +92,9 @@ void nnl_lua_push_preload(lua_State *L);
 // The table of package.loaded, pushed.
 void nnl_lua_push_loaded(lua_State *L);
 
+// What lua/nnlua/compat.lua cannot do by itself, into the table on top.
+void nnl_lua_add_compat(lua_State *L);
+
 // Call `body` with `argument` as light userdata, protected; no Lua error leaves here, for want of memory
 // neither. The outcome is as that of lua_pcall: an error is pushed, results are not.
 int nnl_lua_protect(lua_State *L, lua_CFunction body, void *argument);

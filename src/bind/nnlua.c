@@ -101,6 +101,8 @@ static int open_core(lua_State *L) {
         parts[i](L);
         lua_settop(L, NNL_BIND_INDEX);
     }
+    lua_pushvalue(L, NNL_CORE_INDEX);
+    nnl_lua_add_compat(L);
     lua_pushnil(L);
     lua_setfield(L, NNL_CORE_INDEX, "tensor_metatable"); // was for the parts alone
     lua_pushliteral(L, NNLUA_VERSION);

@@ -105,7 +105,8 @@ describe("Callbacks", function()
     assert.same({ 2, 4 }, history.double)
   end)
 
-  it("stop in the middle of an epoch, and let a host take over after each batch", function()
+  local where = support.where
+  where("yields", it, pending)("stop in the middle of an epoch, and let a host take over after each batch", function()
     local model, x, y = line()
     local batches = 0
     fit(model, x, y, { epochs = 5, batch_size = 1, callbacks = { { on_batch_end = function(self)
@@ -267,7 +268,7 @@ describe("ModelCheckpoint", function()
       return message_of(function() fit(model, x, y, { callbacks = { C.ModelCheckpoint(path, options) } }) end)
     end
     assert.matches("nothing called acc is measured", try("x-{acc:.2f}"))
-    assert.matches("the format \"02q\" does not fit epoch", try("x-{epoch:02q}"))
+    assert.matches("the format \"02y\" does not fit epoch", try("x-{epoch:02y}"))
     local file = new_path()
     assert(nn.save({ a = nn.ones(1) }, file))
     assert.matches("ModelCheckpoint: ", try(file .. "/x"))

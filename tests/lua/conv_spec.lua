@@ -38,7 +38,7 @@ local function plain_conv2d(x, w, shape, o)
   local list = {}
   for n = 0, shape[1] - 1 do
     for out = 0, outputs - 1 do
-      local first = out // (outputs // groups) * size.channels
+      local first = math.floor(out / math.floor(outputs / groups)) * size.channels
       for i = 0, shape[3] - 1 do
         for j = 0, shape[4] - 1 do
           list[#list + 1] = one_result(values, weights, o, n, out, first, i, j, size)
@@ -229,7 +229,7 @@ describe("conv_transpose2d", function()
   it("is the gradient of conv2d", function()
     for _, o in ipairs(options) do
       for _, groups in ipairs{1, 2} do
-        local x, w = nn.randn(2, 4, 5, 4), nn.randn(4, 6 // groups, 3, 3)
+        local x, w = nn.randn(2, 4, 5, 4), nn.randn(4, 6 / groups, 3, 3)
         local forward = {stride = o.stride, padding = o.padding, dilation = o.dilation, groups = groups}
         local back = {output_padding = o.output_padding}
         for name, value in pairs(forward) do back[name] = value end

@@ -148,11 +148,11 @@ describe("A DataLoader", function()
   it("gives batches of a dataset, the last one smaller or left out", function()
     local y = nn.range(1, 10)
     local set = nn.data.TensorDataset(y:unsqueeze(2), y)
-    assert.equal(10, #set)
+    if support.has.pairs then assert.equal(10, #set) end
     assert.same({ 4, 4, 2 }, sizes(nn.data.DataLoader(set, { batch_size = 4 })))
     local loader = nn.data.DataLoader(set, { batch_size = 4, drop_last = true, shuffle = true })
     assert.same({ 4, 4 }, sizes(loader))
-    assert.equal(2, #loader)
+    if support.has.pairs then assert.equal(2, #loader) end
   end)
 
   it("collects samples of anything with get and a length", function()

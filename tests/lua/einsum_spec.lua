@@ -102,7 +102,7 @@ describe("einsum", function()
     assert.is_true(nn.einsum("bi,bi->b", a, b):allclose((a * b):sum(2)))
   end)
 
-  it("is exact for integers, and promotes operands of different dtypes", function()
+  support.where("integers", it, pending)("is exact for integers, and promotes operands of different dtypes", function()
     local big = nn.tensor({9007199254740993, 1}, {dtype = "int64"})
     support.assert_tensor(nn.einsum("i,i", big, nn.tensor({1, 1}, {dtype = "int64"})), {}, {9007199254740994})
     local mixed = nn.einsum("i,i", nn.tensor({1, 2}, {dtype = "int32"}), nn.tensor{0.5, 0.25})

@@ -132,7 +132,9 @@ describe("a table of numbers", function()
     assert.equal("tensor: the table is ragged: [2][1] has 0 values, where the first has 1",
       message_of(nn.tensor, { { { 1 }, { 2 } }, { {}, { 4 } } }))
     assert.matches("expected numbers, got string at %[2%]$", message_of(nn.tensor, { 1, "x" }))
-    assert.matches("expected numbers, got nil at %[2%]$", message_of(nn.tensor, { 1, nil, 3 }))
+    if #{ 1, nil, 3 } == 3 then -- which Lua decides
+      assert.matches("expected numbers, got nil at %[2%]$", message_of(nn.tensor, { 1, nil, 3 }))
+    end
     assert.matches("expected numbers, got table at %[2%]%[1%]$", message_of(nn.tensor, { { 1 }, { {} } }))
     assert.matches("expected booleans, got number at %[2%]$", message_of(nn.tensor, { true, 1 }))
     assert.matches("expected numbers, got boolean at %[2%]$", message_of(nn.tensor, { 1, true }))
@@ -146,8 +148,9 @@ describe("a table of numbers", function()
     assert.matches("inf at %[1%]", message_of(nn.tensor, { 1 / 0 }, { dtype = "int64" }))
     assert.matches("2147483648 is no number that int32", message_of(nn.tensor, 2147483648, { dtype = "int32" }))
     local t = nn.zeros(2, { dtype = "uint8" })
-    assert.equal("assignment: 256 is no number that uint8 can hold", message_of(function() t[1] = 256 end))
-    assert.equal("assignment: 256 is no number that uint8 can hold", message_of(function() t[{ {} }] = 256 end))
+    local place = support.has.yields and "assignment" or "tensor"
+    assert.equal(place .. ": 256 is no number that uint8 can hold", message_of(function() t[1] = 256 end))
+    assert.equal(place .. ": 256 is no number that uint8 can hold", message_of(function() t[{ {} }] = 256 end))
     assert.equal("fill_: 256 is no number that uint8 can hold", message_of(function() t:fill_(256) end))
     assert.equal("full: 256 is no number that uint8 can hold",
       message_of(function() nn.full({ 2 }, 256, { dtype = "uint8" }) end))

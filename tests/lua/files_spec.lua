@@ -2,6 +2,7 @@
 
 require "nnlua"
 local core = require "nnlua.core"
+local where = require "support".where
 
 local paths = {}
 
@@ -21,7 +22,7 @@ end
 
 local function read_file(path)
   local file = assert(io.open(path, "rb"))
-  local text = file:read "a"
+  local text = file:read "*a"
   file:close()
   return text
 end
@@ -125,14 +126,14 @@ end)
 describe("JSON", function()
   local function round_trip(value) return assert(core.json_decode(core.json_encode(value))) end
 
-  it("has sorted keys and short numbers", function()
+  where("integers", it, pending)("has sorted keys and short numbers", function()
     assert.equal([[{"a":[1,2.5,true],"b":{"x":"\"\n"},"c":0.1,"d":1.0}]],
       core.json_encode { d = 1.0, c = 0.1, b = { x = "\"\n" }, a = { 1, 2.5, true } })
     assert.equal("{}", core.json_encode {})
     assert.equal("null", core.json_encode(core.json_null))
   end)
 
-  it("keeps integers integers and floats floats", function()
+  where("integers", it, pending)("keeps integers integers and floats floats", function()
     local back = round_trip { math.maxinteger, math.mininteger, 1, 1.0, -0.0, 1e300, 5e-324 }
     assert.equal("integer", math.type(back[1]))
     assert.equal(math.mininteger, back[2])
@@ -162,7 +163,8 @@ describe("JSON", function()
     local loop = {}
     loop[1] = loop
     assert.error_matches(function() core.json_encode(loop) end, "nested too deeply")
-    assert.error_matches(function() core.json_encode { 1, nil, 3 } end, "holes")
+    local message = #{ 1, nil, 3 } == 3 and "holes" or "1 to its length"
+    assert.error_matches(function() core.json_encode { 1, nil, 3 } end, message)
     assert.error_matches(function() core.json_encode { 1, a = 2 } end, "both strings and numbers")
     assert.error_matches(function() core.json_encode { [true] = 1 } end, "keys must be strings")
     assert.error_matches(function() core.json_encode { f = print } end, "JSON has no function")

@@ -4,6 +4,7 @@ local nn = require "nnlua"
 local support = require "support"
 
 local assert_tensor, message_of = support.assert_tensor, support.message_of
+local where = support.where
 
 local function at(...)
   return nn.tensor({ ... }, { dtype = "int64" })
@@ -138,7 +139,7 @@ end)
 describe("going through a tensor", function()
   support.count_tensors(before_each, after_each)
 
-  it("by ipairs and pairs gives its numbers, or its rows", function()
+  where("pairs", it, pending)("by ipairs and pairs gives its numbers, or its rows", function()
     for _, iterate in ipairs { ipairs, pairs } do
       local seen = {}
       for i, value in iterate(nn.tensor { 4, 5, 6 }) do seen[i] = value end
@@ -149,7 +150,7 @@ describe("going through a tensor", function()
     for _ in ipairs(nn.zeros(0)) do error "nothing to go through" end
   end)
 
-  it("ends there for ipairs alone", function()
+  where("pairs", it, pending)("ends there for ipairs alone", function()
     local t = nn.ones(2)
     assert.matches("index 3 is out of range", message_of(function() return t[3] end))
     assert.matches("no dimensions", message_of(pairs, nn.tensor(1)))
@@ -169,7 +170,9 @@ describe("a tensor in an expression", function()
 
   it("is not ordered by operators", function()
     assert.matches("a:lt%(b%)", message_of(function() return nn.ones(1) < nn.ones(1) end))
-    assert.matches("a:ge%(b%)", message_of(function() return nn.ones(1) >= 1 end))
+    if support.has.integers then -- else no number is compared by a metamethod
+      assert.matches("a:ge%(b%)", message_of(function() return nn.ones(1) >= 1 end))
+    end
   end)
 
   it("has no field of a name that is nothing, and says what was meant by one that is nearly something", function()
@@ -214,7 +217,10 @@ describe("making a tensor", function()
     assert_tensor(nn.arange(1, 2, 0.25), { 4 }, { 1, 1.25, 1.5, 1.75 })
     assert.same({ 0 }, nn.arange(5, 5).shape)
     assert_tensor(nn.arange(5, 0, -2), { 3 }, { 5, 3, 1 })
-    assert_tensor(nn.arange(math.maxinteger - 2, math.maxinteger), { 2 }, { math.maxinteger - 2, math.maxinteger - 1 })
+    if support.has.integers then
+      local most = math.maxinteger
+      assert_tensor(nn.arange(most - 2, most), { 2 }, { most - 2, most - 1 })
+    end
     assert_tensor(nn.arange(4, { dtype = "uint8" }), { 4 }, { 0, 1, 2, 3 })
     assert.equal("int64", nn.arange(3).dtype)
     assert.equal("float32", nn.arange(2.5).dtype)
@@ -245,7 +251,7 @@ describe("making a tensor", function()
     end
     assert.matches("not int64; nn.randint", message_of(function() nn.rand(2, { dtype = "int64" }) end))
     local seen = {}
-    for _, value in ipairs(nn.randint(3, { 100 })) do seen[value] = true end
+    for _, value in ipairs(nn.randint(3, { 100 }):tolist()) do seen[value] = true end
     assert.same({ [0] = true, true, true }, seen)
     assert.equal("float32", nn.randint(0, 3, { 2 }, { dtype = "float32" }).dtype)
     assert.matches("high must be above low", message_of(function() nn.randint(3, 3, { 1 }) end))

@@ -41,8 +41,10 @@ describe("Nested tables in files", function()
     }
     local back = through_file(value)
     assert.same(value, back)
-    assert.equal("integer", math.type(back.large))
-    assert.equal("float", math.type(back.whole))
+    if support.has.integers then
+      assert.equal("integer", math.type(back.large))
+      assert.equal("float", math.type(back.whole))
+    end
     assert.equal(-math.huge, 1 / back[3])
     local nan = through_file({ { 0 / 0 } })[1][1]
     assert.is_true(nan ~= nan)

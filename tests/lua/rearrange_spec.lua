@@ -2,6 +2,7 @@
 -- tests/c/test_gradcheck.c.
 local nn = require "nnlua"
 local support = require "support"
+local LEAST, MOST = math.mininteger or -2 ^ 63, math.maxinteger or 2 ^ 62
 
 local assert_tensor, message_of = support.assert_tensor, support.message_of
 
@@ -114,7 +115,7 @@ describe("cutting a tensor", function()
     assert.matches("dimension 3 is not within 1 to 2", message_of(x.unbind, x, 3))
     assert.matches("integer or list of integers expected, got string", message_of(x.split, x, "2"))
     assert.matches("integer expected at position 2, got number", message_of(x.split, x, { 1, 0.5 }))
-    assert.matches("too long", message_of(nn.zeros(0).chunk, nn.zeros(0), math.maxinteger))
+    assert.matches("too long", message_of(nn.zeros(0).chunk, nn.zeros(0), MOST))
   end)
 end)
 
@@ -182,8 +183,8 @@ describe("diagonals", function()
     assert_tensor(count(3, 2):tril(-1), { 3, 2 }, { 0, 0, 3, 0, 5, 6 })
     assert_tensor(nn.ones(2, 2, 2, { dtype = "bool" }):triu(), { 2, 2, 2 },
       { true, true, false, true, true, true, false, true })
-    assert_tensor(count(2, 2):triu_(math.mininteger), { 2, 2 }, { 1, 2, 3, 4 })
-    assert_tensor(count(2, 2):tril(math.maxinteger), { 2, 2 }, { 1, 2, 3, 4 })
+    assert_tensor(count(2, 2):triu_(LEAST), { 2, 2 }, { 1, 2, 3, 4 })
+    assert_tensor(count(2, 2):tril(MOST), { 2, 2 }, { 1, 2, 3, 4 })
   end)
 
   it("are refused where there is none", function()
@@ -193,7 +194,7 @@ describe("diagonals", function()
     assert.matches("tril: expected a matrix", message_of(nn.tril, nn.zeros(3)))
     assert.matches("two different dimensions, got 1 and 1", message_of(x.diagonal, x, 0, 1, 1))
     assert.matches("two different dimensions", message_of(nn.diagonal, nn.zeros(2)))
-    assert.matches("too far out", message_of(nn.diag, nn.ones(2), math.mininteger))
+    assert.matches("too far out", message_of(nn.diag, nn.ones(2), LEAST))
   end)
 end)
 
@@ -275,7 +276,7 @@ describe("repeating", function()
     assert.matches("repeat_: expected a number for each dimension of shape %(2, 2%), got %(2%)",
       message_of(x.repeat_, x, 2))
     assert.matches("negative number of copies", message_of(x.tile, x, -1))
-    assert.matches("more than any memory", message_of(x.tile, x, math.maxinteger))
+    assert.matches("more than any memory", message_of(x.tile, x, MOST))
     assert.matches("negative number of copies: %-1", message_of(x.repeat_interleave, x, -1))
     assert.matches("expected 1 or 2 numbers of copies, got 3", message_of(x.repeat_interleave, x, { 1, 2, 3 }, 1))
     assert.matches("int dtype", message_of(x.repeat_interleave, x, nn.ones(2), 1))
@@ -300,12 +301,14 @@ describe("running sums and products", function()
     assert.equal("float64", nn.ones(2):cumsum(1, { dtype = "float64" }).dtype)
     assert.equal("int32", nn.ones(2):cumprod(1, "int32").dtype)
     assert.equal("bfloat16", nn.ones(2, { dtype = "bfloat16" }):cumsum(1).dtype)
-    local big = nn.tensor({ math.maxinteger, 1 }, { dtype = "int64" })
-    assert_tensor(big:cumsum(1), { 2 }, { math.maxinteger, math.mininteger })
+    if support.has.integers then
+      local big = nn.tensor({ MOST, 1 }, { dtype = "int64" })
+      assert_tensor(big:cumsum(1), { 2 }, { MOST, LEAST })
+    end
   end)
 
   it("add floats up in double, so that long sums stay exact", function()
-    assert.equal(1e5, nn.full({ 1000000 }, 0.1):cumsum(1)[-1] // 1)
+    assert.equal(1e5, math.floor(nn.full({ 1000000 }, 0.1):cumsum(1)[-1]))
   end)
 
   it("have the right gradient with zeros among the factors", function()

@@ -5,8 +5,31 @@ local core = require "nnlua.core"
 
 local support = {}
 
+--- What this Lua has: integers of 64 bits, metamethods for tables' lengths and for pairs, variables that close; and
+-- what Lua 5.1 alone has not: coroutines that yield from within pcall, and names of metamethods that run.
+support.has = {
+  integers = math.type ~= nil, -- luacheck: ignore 143
+  pairs = math.type ~= nil, -- luacheck: ignore 143
+  yields = jit ~= nil or math.type ~= nil, -- luacheck: ignore 113 143
+  close = (loadstring or load)("local x <close> = nil") ~= nil, -- luacheck: ignore 113
+}
+
+--- it, where this Lua has what the test is about; pending otherwise.
+function support.where(feature, it, pending)
+  assert(support.has[feature] ~= nil, feature)
+  return support.has[feature] and it or pending
+end
+
+--- The operator //, which Lua 5.1 cannot read.
+support.floor_divide = support.has.integers and load("local a, b = ... return a // b")
+  or function(a, b)
+    if type(a) == "number" and type(b) == "number" then return math.floor(a / b) end
+    return nn.floor_divide(a, b)
+  end
+
 --- The tensors that are alive once all garbage is gone.
 function support.live_tensors()
+  if jit then jit.flush() end -- luacheck: ignore 113
   collectgarbage()
   collectgarbage()
   return nn.memory().tensors

@@ -2,6 +2,7 @@ local nn = require "nnlua"
 local support = require "support"
 
 local assert_tensor = support.assert_tensor
+local where = support.where
 
 describe("making tensors", function()
   support.count_tensors(before_each, after_each)
@@ -174,7 +175,7 @@ describe("a tensor", function()
   end)
 
   it("takes no shape whose number of elements is larger than any integer", function()
-    for _, size in ipairs { 1 << 32, 1 << 62 } do
+    for _, size in ipairs { 2 ^ 32, 2 ^ 62 } do
       assert.has_error(function() nn.zeros(0):reshape(size, size, 4) end)
       assert.has_error(function() nn.zeros(0, 3):view({ size, size, -1 }) end)
     end
@@ -183,17 +184,19 @@ describe("a tensor", function()
 
   it("gives Lua's own numbers and booleans", function()
     assert.equal(2.5, nn.tensor(2.5):item())
-    assert.equal("integer", math.type(nn.tensor({ 3 }, { dtype = "int64" }):item()))
+    if support.has.integers then
+      assert.equal("integer", math.type(nn.tensor({ 3 }, { dtype = "int64" }):item()))
+    end
     assert.is_true(nn.tensor { true }:item())
     assert.same({ { true, false } }, nn.tensor { { true, false } }:tolist())
     assert.equal(1.5, nn.tensor(1.5):tolist())
   end)
 
-  it("can be closed before the collector comes", function()
+  where("close", it, pending)("can be closed before the collector comes", function()
     local before = nn.memory().tensors
     do
-      local t <close> = nn.zeros(10) -- luacheck: ignore
-      assert.equal(before + 1, nn.memory().tensors)
+      assert(load "local t <close> = ...; local nn, count = select(2, ...); assert(nn.memory().tensors == count)")(
+        nn.zeros(10), nn, before + 1)
     end
     assert.equal(before, nn.memory().tensors)
   end)

@@ -1,4 +1,5 @@
 -- Event files, read back by a decoder of protocol buffers that knows nothing of how they were written.
+-- Needs Lua 5.3: string.unpack.
 local nn = require "nnlua"
 local support = require "support"
 local events = require "nnlua.core".events

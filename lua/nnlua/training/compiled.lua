@@ -3,12 +3,13 @@
 
 local core = require "nnlua.core"
 local check = require "nnlua.check"
+local compat = require "nnlua.compat"
 local objective = require "nnlua.objective"
 local tree = require "nnlua.tree"
 
 local compiled = {}
 
-local states = setmetatable({}, { __mode = "k" })
+local states = compat.by_object()
 
 --- The state of a model's training, to be used by the function `who`; an error where it was not compiled.
 function compiled.of(who, model)

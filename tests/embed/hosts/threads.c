@@ -63,6 +63,8 @@ int main(void) {
     }
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
     remove(path);
+    printf("%ld and %ld KB of the file mapped, %ld and %ld written\n", workers[0].mapped, workers[1].mapped,
+           workers[0].written, workers[1].written);
     CHECK(memcmp(workers[0].output, workers[1].output, sizeof workers[0].output) == 0);
     CHECK(workers[0].mapped == 0 ||
           workers[0].mapped + workers[1].mapped > 2 * FEATURES * FEATURES * 4 / 1024);
