@@ -1,3 +1,4 @@
+-- Needs Lua 5.3: string.unpack.
 local nn = require "nnlua"
 local support = require "support"
 local core = require "nnlua.core"
