@@ -1,6 +1,5 @@
 --- nn.audio and nn.data.audio: features against tests/golden/audio.npz (made by audio.py beside it), files of sound.
 
--- Needs Lua 5.3: string.pack.
 local nn = require "nnlua"
 local support = require "support"
 
@@ -49,7 +48,7 @@ describe("Features of sound", function()
     local n = 40
     local x = nn.randn(n)
     for size = 1, n do
-      local angle = nn.outer(nn.range(0, size // 2), nn.range(0, size - 1)):double() * (2 * math.pi / size)
+      local angle = nn.outer(nn.range(0, math.floor(size / 2)), nn.range(0, size - 1)):double() * (2 * math.pi / size)
       local frame = x:narrow(1, 1, size):double()
       local expected = nn.stack({ angle:cos():mv(frame), -angle:sin():mv(frame) }, 2):float():unsqueeze(2)
       local options = { n_fft = size, hop_length = n, window = "ones", center = false }
