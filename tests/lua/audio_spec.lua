@@ -1,5 +1,6 @@
 --- nn.audio and nn.data.audio: features against tests/golden/audio.npz (made by audio.py beside it), files of sound.
 
+-- Needs Lua 5.3: string.pack.
 local nn = require "nnlua"
 local support = require "support"
 
