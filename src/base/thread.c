@@ -21,7 +21,15 @@
 // How often to look for news before going to sleep: some tens of microseconds.
 #define SPINS 2000
 
+#define ROOM_ALIGNMENT ((size_t)4096)
+
+typedef struct room {
+    void *memory;
+    size_t bytes;
+} room;
+
 struct nnl_pool {
+    room *rooms; // for each thread; the caller has the first
     int threads; // the caller and its workers
     int started; // workers that run
     bool tried;  // to start them
@@ -45,7 +53,12 @@ struct nnl_pool {
     _Atomic int sleepers;    // workers waiting for news
     _Atomic bool caller_sleeps;
     _Atomic bool stopping;
+    _Atomic int numbers; // workers that have theirs
 };
+
+static _Thread_local int worker; // its number, from 1; 0 in threads of the host's
+
+bool nnl_in_worker(void) { return worker > 0; }
 
 #define FROM_FRONT ((uint64_t)1)
 #define FROM_BACK ((uint64_t)1 << END_BITS)
@@ -95,8 +108,27 @@ nnl_pool *nnl_pool_new(int threads) {
         free(pool);
         return NULL;
     }
+    pool->rooms = calloc((size_t)threads_in_range(threads), sizeof *pool->rooms);
     pool->threads = threads_in_range(threads);
     return pool;
+}
+
+// Each thread touches its own only; the caller makes the list before others can ask.
+static void rooms_free(nnl_pool *pool) {
+    for (int i = 0; pool->rooms && i < pool->threads; i++) free(pool->rooms[i].memory);
+    free(pool->rooms);
+    pool->rooms = NULL;
+}
+
+void *nnl_pool_room(nnl_pool *pool, size_t bytes) {
+    if (!pool || !pool->rooms || worker >= pool->threads) return NULL;
+    room *r = &pool->rooms[worker];
+    if (r->bytes >= bytes) return r->memory;
+    free(r->memory);
+    size_t whole = (bytes + ROOM_ALIGNMENT - 1) / ROOM_ALIGNMENT * ROOM_ALIGNMENT;
+    r->memory = aligned_alloc(ROOM_ALIGNMENT, whole);
+    r->bytes = r->memory ? whole : 0;
+    return r->memory;
 }
 
 int nnl_pool_threads(const nnl_pool *pool) { return pool->threads; }
@@ -156,13 +188,9 @@ static void wait_for_news(nnl_pool *pool, uint32_t seen) {
     sleep_until_news(pool, seen);
 }
 
-static _Thread_local bool in_worker;
-
-bool nnl_in_worker(void) { return in_worker; }
-
 static void *worker_main(void *arg) {
-    in_worker = true;
     nnl_pool *pool = arg;
+    worker = atomic_fetch_add(&pool->numbers, 1) + 1;
     uint32_t seen = 0;
     while (!atomic_load(&pool->stopping)) {
         uint32_t job = ticket_job(atomic_load(&pool->ticket));
@@ -187,6 +215,7 @@ static void workers_create(nnl_pool *pool, int count) {
 
 static void workers_start(nnl_pool *pool) {
     pool->tried = true;
+    atomic_store(&pool->numbers, 0);
     pool->process = getpid();
     pool->spins = pool->threads <= nnl_processors() ? SPINS : 0;
     pool->workers = malloc((size_t)pool->threads * sizeof *pool->workers);
@@ -222,12 +251,15 @@ static void workers_stop(nnl_pool *pool) {
 void nnl_pool_set_threads(nnl_pool *pool, int threads) {
     if (pool->busy) return;
     workers_stop(pool);
+    rooms_free(pool);
     pool->threads = threads_in_range(threads);
+    pool->rooms = calloc((size_t)pool->threads, sizeof *pool->rooms);
 }
 
 void nnl_pool_free(nnl_pool *pool) {
     if (!pool) return;
     workers_stop(pool);
+    rooms_free(pool);
     pthread_cond_destroy(&pool->news);
     pthread_cond_destroy(&pool->finished);
     pthread_mutex_destroy(&pool->mutex);

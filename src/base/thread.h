@@ -33,6 +33,10 @@ void nnl_pool_set_stop(nnl_pool *pool, bool (*stop)(void *host), void *host);
 // whoever called it asks nnl_check_stop (context.h) before its results are used. The pool may be NULL.
 bool nnl_pool_stops(const nnl_pool *pool);
 
+// Memory of the calling thread, for its part of a job: at least `bytes`, aligned for any vector, its content
+// lost at the next call. Kept until the pool ends; NULL where there is none.
+void *nnl_pool_room(nnl_pool *pool, size_t bytes);
+
 // Run task(arg, 0) ... task(arg, parts - 1), in any order, on the caller and the workers; returns when all
 // are done. With one part, one thread, or from inside a task, everything runs on the caller.
 void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);

@@ -1,7 +1,8 @@
-// gemm.c: matrix products over OpenBLAS, cut into pieces by shape. Thin products, which a library is not made
-// for, are plain loops here. OpenBLAS's threads stay out of it: every call is a single-threaded one, from one
-// of our own.
+// gemm.c: matrix products over kernels of our own and OpenBLAS, cut into pieces by shape. Thin products,
+// which a library is not made for, are plain loops here. OpenBLAS's threads stay out of it: every call is a
+// single-threaded one, from one of our own.
 #include "kernel/gemm.h"
+#include "kernel/panels.h"
 
 #include <cblas.h>
 
@@ -9,6 +10,12 @@
 
 // A product below this many multiplications is one piece: waking a thread costs some 5 microseconds.
 #define SINGLE_PIECE 262144
+// The same of products by kernels of our own, and how many pieces these have at most.
+#define OWN_PIECE 524288
+#define OWN_PIECES 16
+// Of operands that are read as they lie, products of more than the one, up to the other.
+#define OWN_LEAST ((size_t)1 << 20)
+#define OWN_MOST ((size_t)1 << 29)
 // Rows or columns of one piece, at least; a multiple of what OpenBLAS's kernels hold in registers.
 #define PIECE_GRAIN 48
 // Multiplications between two looks at whether to stop: 0.1 to 0.3 s. A part has that many rows at most.
@@ -19,7 +26,7 @@
 
 typedef struct product {
     const nnl_kernels *kernels;
-    const nnl_pool *pool;
+    nnl_pool *pool;
     nnl_compute type;
     size_t m, n, k;
     double alpha, beta;
@@ -28,7 +35,20 @@ typedef struct product {
     size_t ldc, element;
     size_t batch, stride_a, stride_b, stride_c;
     size_t pieces_m, pieces_n, step_m, step_n;
+    bool own; // by kernels of our own: panels.h
+    nnl_panels_way way;
 } product;
+
+// Which products of floats go to kernels of our own, as measured (scripts/dev/bench/README.md). These win
+// where rows meet rows, as in x W^T, and whatever is thin; of operands that are read as they lie, with
+// AVX-512, unless the product is so small that OpenBLAS has kernels for it, or so large that its copies pay.
+static bool suits_own(const product *p) {
+    const nnl_gemm_kernels *kernels = p->kernels->gemm;
+    if (p->type != NNL_IN_FLOAT || p->m < 2 || p->n < 2 || p->k < 2 || kernels->lanes < 8) return false;
+    if (p->way == NNL_PANELS_DOTS || nnl_panels_copied(&p->a, &p->b, p->way)) return true;
+    size_t work = p->m * p->n * p->k;
+    return kernels->lanes >= 16 && work > OWN_LEAST && work <= OWN_MOST;
+}
 
 static size_t pieces_of(size_t size, size_t step) { return (size + step - 1) / step; }
 
@@ -145,7 +165,25 @@ static void whole_piece(const product *p, size_t m, size_t n, const char *a, con
     }
 }
 
+static bool own_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    nnl_panels panels = {.kernels = p->kernels,
+                         .m = m,
+                         .n = n,
+                         .k = p->k,
+                         .alpha = (float)p->alpha,
+                         .beta = (float)p->beta,
+                         .a = {a, p->a.ld, p->a.transposed},
+                         .b = {b, p->b.ld, p->b.transposed},
+                         .c = (float *)(void *)c,
+                         .ldc = p->ldc,
+                         .way = p->way,
+                         .room = nnl_pool_room(p->pool, nnl_panels_room(p->kernels) * sizeof(float))};
+    if (panels.room) nnl_panels_run(&panels, p->pool);
+    return panels.room != NULL;
+}
+
 static void run_piece(const product *p, size_t m, size_t n, const char *a, const char *b, char *c) {
+    if (p->own && own_piece(p, m, n, a, b, c)) return;
     if (p->type == NNL_IN_INT) {
         whole_piece(p, m, n, a, b, c);
     } else if (p->k == 0) {
@@ -185,9 +223,30 @@ static void piece_task(void *arg, size_t part) {
 
 // ---- the cut
 
+// Of products by kernels of our own: more, where each has enough to do. Panels that are copied are so for
+// each piece that has them, which must have rows enough.
+static void cut_own(product *p) {
+    bool turned = p->way == NNL_PANELS_TURNED;
+    size_t wanted = p->batch >= 8 ? 1 : p->m * p->n * p->k / OWN_PIECE + 1, panel = p->kernels->gemm->panel;
+    size_t rows = turned ? p->n : p->m, columns = turned ? p->m : p->n;
+    size_t *step_rows = turned ? &p->step_n : &p->step_m, *step_columns = turned ? &p->step_m : &p->step_n;
+    size_t grain = nnl_panels_copied(&p->a, &p->b, p->way) ? 8 * PIECE_GRAIN : PIECE_GRAIN;
+    if (wanted > OWN_PIECES) wanted = OWN_PIECES;
+    size_t panels = pieces_of(columns, panel), across = smaller(panels, wanted);
+    *step_columns = pieces_of(panels, across) * panel;
+    size_t down = smaller(pieces_of(wanted, across), pieces_of(rows, grain));
+    *step_rows = pieces_of(pieces_of(rows, down), PIECE_GRAIN) * PIECE_GRAIN;
+    p->pieces_m = pieces_of(p->m, p->step_m);
+    p->pieces_n = pieces_of(p->n, p->step_n);
+}
+
 // Pieces follow from the shape alone. The longer side is cut, into a few pieces: each packs its operands
 // anew.
 static void cut(product *p) {
+    if (p->own) {
+        cut_own(p);
+        return;
+    }
     p->step_m = p->m;
     p->step_n = p->n;
     bool whole = p->m * p->n * p->k < SINGLE_PIECE || p->batch >= 8;
@@ -246,6 +305,8 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute ty
                  .stride_a = stride_a,
                  .stride_b = stride_b,
                  .stride_c = stride_c};
+    p.way = nnl_panels_choose(kernels, &a, &b, m, n, k);
+    p.own = suits_own(&p);
     cut(&p);
     int held = nnl_gemm_hold();
     nnl_pool_run(pool, batch * p.pieces_m * p.pieces_n, piece_task, &p);

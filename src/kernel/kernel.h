@@ -303,6 +303,28 @@ typedef struct nnl_product_kernels {
                   size_t step_a, const int64_t *b, size_t row_b, size_t step_b);
 } nnl_product_kernels;
 
+// A block of a product of floats: c (m, n) = alpha * a (m, k) b (k, n) + beta * c. beta = 0 never reads c.
+typedef struct nnl_gemm_block {
+    size_t m, n, k;
+    const float *a, *b;
+    size_t lda, ldb;
+    bool natural; // rows of a lie in order; otherwise its columns do
+    float *c;
+    size_t ldc;
+    bool turned; // c lies as its transpose (n, m)
+    float alpha, beta;
+} nnl_gemm_block;
+
+typedef struct nnl_gemm_kernels {
+    size_t lanes, panel;
+    // n up to `panel`; where it is below `lanes`, b has zeros up to there
+    void (*block)(const nnl_gemm_block *block);
+    // b as its transpose (n, k), and a in its natural order; k at least `lanes`
+    void (*dots)(const nnl_gemm_block *block);
+    // x (rows, k) to out (k, width): width is rows, or `lanes` if these are fewer, with zeros
+    void (*pack)(size_t rows, size_t k, float *out, const float *x, size_t ldx);
+} nnl_gemm_kernels;
+
 // Convolution over images that kernel/conv.c has packed, in which tap k of every result is offset[k] elements
 // away.
 typedef struct nnl_conv_block {
@@ -447,6 +469,7 @@ typedef struct nnl_fft_kernels {
     GROUP(random)                                                                                            \
     GROUP(optim)                                                                                             \
     GROUP(adaptive)                                                                                          \
+    GROUP(gemm)                                                                                              \
     GROUP(product)                                                                                           \
     GROUP(attention)                                                                                         \
     GROUP(recurrent)                                                                                         \

@@ -22,6 +22,7 @@ typedef struct problem {
 } problem;
 
 static nnl_pool *pool;
+static const nnl_kernels *kernels; // of the instruction set that is tested now
 
 static void *memory_of(nnl_compute type, size_t count) {
     return malloc((count + 1) * (type == NNL_IN_FLOAT ? sizeof(float) : sizeof(double)));
@@ -77,7 +78,7 @@ static void check_problem(const problem *p) {
     for (size_t i = 0; i < count; i++) set(c, p->type, i, p->beta == 0 ? NAN : get(before, p->type, i));
     nnl_matrix left = matrix(a, p->m, p->k, p->a_transposed, p->padding);
     nnl_matrix right = matrix(b, p->k, p->n, p->b_transposed, p->padding);
-    nnl_gemm(nnl_kernels_best(), pool, p->type, p->m, p->n, p->k, p->alpha, left, right, p->beta, c, ldc);
+    nnl_gemm(kernels, pool, p->type, p->m, p->n, p->k, p->alpha, left, right, p->beta, c, ldc);
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < p->n; j++) {
             double want = expected(p, left, right, i, j, get(before, p->type, i * ldc + j));
@@ -115,18 +116,48 @@ static void test_small_shapes(void) {
 
 static void test_shapes(void) {
     check_that("thin, long and large products, cut into pieces or not, are right");
-    const size_t shapes[][3] = {{32, 128, 30}, {32, 64, 128}, {32, 1, 64},   {128, 30, 32}, {1, 30, 128},
-                                {1, 300, 200}, {300, 1, 200}, {200, 70, 1},  {1, 1, 1000},  {130, 97, 65},
-                                {500, 3, 300}, {3, 500, 300}, {257, 129, 67}};
+    const size_t shapes[][3] = {{32, 128, 30}, {32, 64, 128},  {32, 1, 64},    {128, 30, 32},  {1, 30, 128},
+                                {1, 300, 200}, {300, 1, 200},  {200, 70, 1},   {1, 1, 1000},   {130, 97, 65},
+                                {500, 3, 300}, {3, 500, 300},  {257, 129, 67}, {9, 47, 513},   {40, 10, 530},
+                                {10, 40, 96},  {70, 75, 1030}, {15, 16, 17},   {200, 130, 90}, {49, 50, 600}};
     for (size_t i = 0; i < COUNT(shapes); i++) check_shape(shapes[i][0], shapes[i][1], shapes[i][2]);
+}
+
+// Element (i, j) of a product of which row `row` of a and column `column` of b have something that is no
+// number.
+static bool is_touched(size_t i, size_t j, size_t row, size_t column) { return i == row || j == column; }
+
+static void check_nan(size_t m, size_t n, size_t k, bool a_transposed, bool b_transposed) {
+    size_t row = m / 2, column = n / 3, inner = k - 1;
+    float *a = malloc(m * k * sizeof *a), *b = malloc(n * k * sizeof *b), *c = malloc(m * n * sizeof *c);
+    for (size_t i = 0; i < m * k; i++) a[i] = 0;
+    for (size_t i = 0; i < n * k; i++) b[i] = 1;
+    a[a_transposed ? inner * m + row : row * k + inner] = NAN;
+    b[b_transposed ? column * k + inner : inner * n + column] = INFINITY;
+    nnl_gemm(kernels, pool, NNL_IN_FLOAT, m, n, k, 1, (nnl_matrix){a, a_transposed ? m : k, a_transposed},
+             (nnl_matrix){b, b_transposed ? k : n, b_transposed}, 0, c, n);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) CHECK(isnan(c[i * n + j]) == is_touched(i, j, row, column));
+    free(a);
+    free(b);
+    free(c);
+}
+
+static void test_nan(void) {
+    check_that("NaN and 0 times infinity spoil their row and column and nothing else");
+    const size_t shapes[][3] = {{130, 100, 90}, {8, 70, 40}, {70, 8, 40}, {5, 6, 33}};
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        for (int bits = 0; bits < 4; bits++)
+            check_nan(shapes[i][0], shapes[i][1], shapes[i][2], (bits & 1) != 0, (bits & 2) != 0);
+    }
 }
 
 static void test_padding_untouched(void) {
     check_that("what lies behind the rows of the result stays as it is");
     float a[6] = {1, 2, 3, 4, 5, 6}, b[6] = {1, 0, 0, 1, 1, 1}, c[10];
     for (size_t i = 0; i < 10; i++) c[i] = -7;
-    nnl_gemm(nnl_kernels_best(), pool, NNL_IN_FLOAT, 2, 2, 3, 1, (nnl_matrix){a, 3, false},
-             (nnl_matrix){b, 2, false}, 0, c, 5);
+    nnl_gemm(kernels, pool, NNL_IN_FLOAT, 2, 2, 3, 1, (nnl_matrix){a, 3, false}, (nnl_matrix){b, 2, false}, 0,
+             c, 5);
     CHECK(c[0] == 4 && c[1] == 5 && c[5] == 10 && c[6] == 11);
     for (size_t i = 2; i < 5; i++) CHECK(c[i] == -7 && c[i + 5] == -7);
 }
@@ -138,11 +169,11 @@ static void test_batches(void) {
     fill(a, NNL_IN_FLOAT, BATCH * M * K, 4);
     fill(b, NNL_IN_FLOAT, K * N, 5);
     for (size_t count = 0; count <= BATCH; count += 3) {
-        nnl_gemm_batched(nnl_kernels_best(), pool, NNL_IN_FLOAT, count, M, N, K, 1, (nnl_matrix){a, K, false},
-                         M * K, (nnl_matrix){b, N, false}, 0, 0, c, N, M * N);
+        nnl_gemm_batched(kernels, pool, NNL_IN_FLOAT, count, M, N, K, 1, (nnl_matrix){a, K, false}, M * K,
+                         (nnl_matrix){b, N, false}, 0, 0, c, N, M * N);
         for (size_t i = 0; i < count; i++) {
-            nnl_gemm(nnl_kernels_best(), pool, NNL_IN_FLOAT, M, N, K, 1,
-                     (nnl_matrix){a + i * M * K, K, false}, (nnl_matrix){b, N, false}, 0, one, N);
+            nnl_gemm(kernels, pool, NNL_IN_FLOAT, M, N, K, 1, (nnl_matrix){a + i * M * K, K, false},
+                     (nnl_matrix){b, N, false}, 0, one, N);
             CHECK(memcmp(one, c + i * M * N, sizeof one) == 0);
         }
     }
@@ -160,8 +191,8 @@ static void check_bits(size_t m, size_t n, size_t k) {
     for (int threads = 1; threads <= 3; threads++) {
         nnl_pool *own = nnl_pool_new(threads);
         c[threads - 1] = malloc(m * n * sizeof(float));
-        nnl_gemm(nnl_kernels_best(), own, NNL_IN_FLOAT, m, n, k, 1, (nnl_matrix){a, k, false},
-                 (nnl_matrix){b, k, true}, 0, c[threads - 1], n);
+        nnl_gemm(kernels, own, NNL_IN_FLOAT, m, n, k, 1, (nnl_matrix){a, k, false}, (nnl_matrix){b, k, true},
+                 0, c[threads - 1], n);
         nnl_pool_free(own);
     }
     CHECK(memcmp(c[0], c[1], m * n * sizeof(float)) == 0);
@@ -179,6 +210,8 @@ static void test_bits(void) {
     check_bits(1000, 1, 700);
     check_bits(700, 40, 333);
     check_bits(513, 511, 300);
+    check_bits(128, 96, 784);
+    check_bits(96, 700, 70);
 }
 
 static void test_host_threads(void) {
@@ -216,12 +249,19 @@ static void test_own_process(void) {
 }
 
 int main(void) {
+    const char *const sets[] = {"baseline", "neon", "avx2", "avx512"};
     pool = nnl_pool_new(2);
-    test_small_shapes();
-    test_shapes();
-    test_padding_untouched();
-    test_batches();
-    test_bits();
+    for (size_t i = 0; i < COUNT(sets); i++) {
+        kernels = nnl_kernels_named(sets[i]);
+        if (!kernels) continue;
+        test_small_shapes();
+        test_shapes();
+        test_nan();
+        test_padding_untouched();
+        test_batches();
+        test_bits();
+    }
+    kernels = nnl_kernels_best();
     test_host_threads();
     test_fork();
     test_own_process();
