@@ -1,6 +1,6 @@
--- mnist.lua: one epoch of fit over a network for MNIST, 784-512-512-10 with dropout, cross entropy and Adam in batches of
--- 128 of 60,000 random images, shuffled, with the accuracy counted. Prints a line "epoch microseconds" for two threads and
--- for one: the least of some epochs. bench/mnist.py does the same in PyTorch; bench.sh pairs them.
+-- mnist.lua: one epoch of fit over a network for MNIST, 784-512-512-10 with dropout, cross entropy and Adam in batches
+-- of 128 of 60,000 random images, shuffled, with the accuracy counted. Prints a line "epoch microseconds" for two
+-- threads and for one: the least of some epochs. bench/mnist.py does the same in PyTorch; bench.sh pairs them.
 
 local nn = require "nnlua"
 
