@@ -55,6 +55,7 @@ find_missing() {
             need libpng-dev "PNG pictures" has_library libpng png.h
             need libjpeg-dev "JPEG pictures" has_library libjpeg jpeglib.h
             need tmux "a terminal for the tests of the prompt" has_any tmux
+            need "lighttpd lighttpd-modules-lua curl" "hosts an example" test -e /usr/lib/lighttpd/mod_magnet.so
             need lua-busted "runs the tests that are written in Lua" lua5.4 -e 'require "busted"'
             need gnuplot-nox "draws plots into files" has_any gnuplot
             need lua-argparse "reads the options of scripts" lua5.4 -e 'require "argparse"'
