@@ -190,7 +190,7 @@ static void put_turned(const nnl_gemm_block *g, size_t rows, const float *x, siz
 
 static void block(const nnl_gemm_block *g) {
     size_t vectors = (g->n + LANES - 1) / LANES, width = vectors * LANES;
-    rows_fn *run = (g->natural ? by_rows : by_columns)[vectors - 1];
+    rows_fn *run = g->natural ? by_rows[vectors - 1] : by_columns[vectors - 1];
     if (!g->turned && g->n >= LANES && g->alpha == 1 && g->beta == 0) {
         run(g, g->m, g->a, g->c, g->ldc);
         return;
