@@ -1,5 +1,6 @@
 --- The scripts that learn from images, on small files made here.
 
+local nn = require "nnlua"
 local program = dofile("tests/cli/program.lua")
 
 local folder
@@ -93,6 +94,42 @@ describe("The scripts for images", function()
       assert.is_true(exists(case[3]))
     end)
   end
+
+  it("give a model that classify.lua asks about pictures of any size, also dark on bright", function()
+    local bright = nn.zeros(1, 28, 28)
+    bright:narrow(2, 22, 2):narrow(3, 6, 17):fill_(1) -- class 8
+    assert(nn.image.save(bright, path("small.png")))
+    assert(nn.image.save(nn.ones(3, 90, 50), path("blank.png")))
+    assert(nn.image.save(1 - nn.image.resize(bright, { size = { 56, 56 } }), path("large.png")))
+    local result = run("classify.lua",
+      "mnist-mlp.safetensors small.png blank.png large.png --save-input in.png --top 2")
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+    assert.matches("^small.png\n +%d+%.%d %%  8\n +%d+%.%d %%  %d\nblank.png\n.*%%  %d\nlarge.png\n", result.out)
+    local framed = assert(nn.image.load(path("in.png")))
+    assert.same({ 1, 28, 28 }, framed.shape)
+    assert.is_true(framed[1]:narrow(1, 14, 2):mean():item() > 0.5) -- the bar is in the middle, and bright
+    assert.is_true(framed[1]:narrow(1, 1, 8):max():item() < 0.1)
+    result = run("classify.lua", "cifar10.safetensors small.png large.png --top 1")
+    assert.equal("", result.err)
+    assert.matches("^small.png\n +%d+%.%d %%  %a+\nlarge.png\n +%d+%.%d %%  %a+\n$", result.out)
+  end)
+
+  it("and classify.lua says what is wrong", function()
+    assert(nn.save({ a = nn.ones(1) }, path("foreign.safetensors")))
+    for arguments, expected in pairs {
+      ["missing.safetensors small.png"] = "missing.safetensors: .*No such file",
+      ["foreign.safetensors small.png"] = "the file does not say what its input and its classes are",
+      ["mnist-mlp.safetensors missing.png"] = "missing.png: .*No such file",
+      ["mnist-mlp.safetensors foreign.safetensors"] = "foreign.safetensors: ",
+      ["mnist-mlp.safetensors"] = "missing argument 'picture'",
+      ["mnist-mlp.safetensors small.png --top 0"] = "%-%-top: expected a whole number from 1, got '0'",
+    } do
+      local result = run("classify.lua", arguments)
+      assert.matches("^classify.lua: " .. ".*" .. expected, result.err)
+      assert.is_true(result.code > 0)
+    end
+  end)
 
   it("give the same for the same seed", function()
     local text = {}
