@@ -72,8 +72,9 @@ describe("A training that is killed", function()
     it("ends with the same bytes, a backup each " .. (every == "epoch" and every or every .. " batches"), function()
       local whole, seconds = run("whole-" .. every, every)
       local place, killed = folder .. "/killed-" .. every, 0
-      for _ = 1, kills do
+      for attempt = 1, 10 * kills do -- where others use the machine, a time measured once says little
         if run_and_kill(place, every, seconds * (0.1 + 0.8 * math.random())) then killed = killed + 1 end
+        if attempt >= kills and killed > 0 then break end
       end
       assert.is_true(killed > 0, "it was never killed in time")
       run("killed-" .. every, every)
