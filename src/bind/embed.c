@@ -283,7 +283,7 @@ static nnl_tensor *check_one(lua_State *L, nnl_bind *bind, entry *e) {
 
 static int get_array(lua_State *L, nnl_bind *bind, entry *e) {
     nnl_tensor *t = check_one(L, bind, e);
-    *e->out = (nnlua_array){.data = nnl_tensor_data(t), .dtype = t->dtype, .ndim = t->shape.ndim};
+    *e->out = (nnlua_array){.data = nnl_tensor_data(t), .dtype = (int32_t)t->dtype, .ndim = t->shape.ndim};
     for (int d = 0; d < t->shape.ndim; d++) {
         e->out->shape[d] = t->shape.size[d];
         e->out->stride[d] = t->stride[d];

@@ -31,7 +31,10 @@ static void read_step(lua_State *L, nnl_step *step) {
     luaL_checktype(L, -1, LUA_TTABLE);
     lua_rawgeti(L, -1, 1);
     step->class = nnl_step_class_named(luaL_checkstring(L, -1));
-    if (!step->class) nnl_error(L, "there is no step '%s'", lua_tostring(L, -1));
+    if (!step->class) {
+        nnl_error(L, "there is no step '%s'", lua_tostring(L, -1));
+        return;
+    }
     for (int k = 0; k < step->class->numbers; k++) {
         lua_rawgeti(L, -2 - k, k + 2);
         step->number[k] = lua_tonumber(L, -1);

@@ -121,7 +121,7 @@ static void test_many_classes(void) {
 }
 
 static void test_chosen_columns(void) {
-    nnl_csv_choice choices[] = {{{"c", 1}, 0}, {{NULL, 0}, 0}}, digit = {{"c", 1}, 0};
+    nnl_csv_choice choices[] = {{.name = {"c", 1}}, {.place = 0}}, digit = {.name = {"c", 1}};
     nnl_csv_options options = nnl_csv_defaults();
     options.columns = choices;
     options.column_count = 2;
