@@ -263,7 +263,7 @@ NNL_INLINE void dot_rows(int rows, const nnl_gemm_block *g, const float *a, floa
 }
 
 static void dots(const nnl_gemm_block *g) {
-    masks kept;
+    masks kept = {0};
     size_t i = 0;
     for (size_t l = 0; l < LANES; l++) kept[l] = l + g->k % LANES >= LANES ? -1 : 0;
     for (; i + DOWN <= g->m; i += DOWN) dot_rows(DOWN, g, g->a + i * g->lda, g->c + i * g->ldc, kept);
