@@ -16,7 +16,7 @@ end
 local function reason_to_skip(path)
   local file = not math.type and io.open(path) -- luacheck: ignore 143
   if not file then return nil end
-  local reason = file:read("*a"):match("\n(%-%- Needs Lua 5%.3: [^\n]*)")
+  local reason = ("\n" .. file:read("*a")):match("\n(%-%- Needs Lua 5%.3: [^\n]*)")
   file:close()
   return reason
 end
