@@ -11,7 +11,7 @@ typedef struct worker {
     const char *path;
     float output[4][FEATURES];
     long mapped,
-        written; // kilobytes of the file in this process, and of those, copied for having been written
+        written; // kilobytes of the file that are mapped, and of those, copied for having been written
 } worker;
 
 // What /proc/self/smaps tells of the mappings of a file.
@@ -21,7 +21,7 @@ static void measure(worker *w) {
     FILE *maps = fopen("/proc/self/smaps", "r");
     while (maps && fgets(line, sizeof line, maps)) {
         if (strchr(line, '-') && strchr(line, '-') < strchr(line, ' ')) ours = strstr(line, w->path) != NULL;
-        if (ours && strncmp(line, "Rss:", 4) == 0) w->mapped += strtol(line + 4, NULL, 10);
+        if (ours && strncmp(line, "Size:", 5) == 0) w->mapped += strtol(line + 5, NULL, 10);
         if (ours && strncmp(line, "Private_Dirty:", 14) == 0) w->written += strtol(line + 14, NULL, 10);
     }
     if (maps) fclose(maps);
