@@ -113,6 +113,9 @@ function state.load(model, values, strict, adopt)
   table.sort(plan.unexpected)
   local message = complaint(plan, strict)
   if not message then
+    -- What looked at the new model's tensors until here is garbage. A tensor that is still looked at afterwards, by a
+    -- field of the model, is written into instead.
+    if adopt then collectgarbage() end
     run_plan(plan)
     message = complaint(plan, strict)
   end
