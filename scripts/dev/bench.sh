@@ -21,8 +21,10 @@ done
 [ -n "$python" ] || { echo "bench.sh: no Python with torch; install python3-torch" >&2; exit 1; }
 
 # One OpenBLAS build only in PyTorch's process: with two, their thread pools fight.
-openmp=$(dirname "$(find /usr/lib -path '*openblas-openmp*' -name 'libopenblas.so.0' 2>/dev/null | head -n 1)" 2>/dev/null || true)
-export LD_LIBRARY_PATH="${openmp:-}"
+openmp=$(find /usr/lib -path '*openblas-openmp*' -name 'libopenblas.so.0' 2>/dev/null | head -n 1)
+[ -n "$openmp" ] || { echo "bench.sh: PyTorch is not at its best here; install libopenblas0-openmp" >&2; exit 1; }
+LD_LIBRARY_PATH=$(dirname "$openmp")
+export LD_LIBRARY_PATH
 
 # PyTorch's memory for large results comes from the system page by page and goes back to it at once, which often costs
 # more than the operation; told not to, glibc keeps it, in huge pages.
