@@ -89,7 +89,7 @@ check_sanitizers() {
 
 check_collector() {
     sh scripts/dev/build.sh build --tests || return 1
-    NNLUA_TEST_COLLECTOR=aggressive sh scripts/dev/suite.sh build tests/lua/
+    NNLUA_TEST_COLLECTOR=aggressive sh scripts/dev/suite.sh build _spec
 }
 
 check_luas() {
