@@ -17,12 +17,9 @@ local function magnitude(list)
   return sum
 end
 
--- The engine adds parts of up to 4096 numbers in several lanes, one after the other, and then pairs of parts: equal
--- numbers are rounded the same way each time, so what is lost grows with a part's length.
-local function tolerate_sum(dtype, scale, count, factor)
+local function tolerate_sum(dtype, scale, factor)
   local compute = info[dtype].compute
-  local lost = (factor or 8) + math.min(count, 4096) / 64
-  if compute ~= "int64" then model.tolerate(0, scale * info[compute].step * lost) end
+  if compute ~= "int64" then model.tolerate(0, scale * info[compute].step * (factor or 8)) end
 end
 
 -- Runs fn over the elements that make each result, in order; the results have the dtype.
@@ -64,7 +61,7 @@ local function both(name, fn) model.methods[name], model.functions[name] = fn, f
 both("sum", function(t, dims, keepdim)
   local dtype = number.is_float(t._dtype) and t._dtype or "int64"
   return reduced(t, model.dims(t, dims), keepdim, dtype, function(list)
-    tolerate_sum(dtype, magnitude(list), #list)
+    tolerate_sum(dtype, magnitude(list))
     return sum_of(list)
   end)
 end)
@@ -76,7 +73,7 @@ end
 both("mean", function(t, dims, keepdim)
   check_float(t)
   return reduced(t, model.dims(t, dims), keepdim, t._dtype, function(list)
-    tolerate_sum(t._dtype, magnitude(list) / math.max(#list, 1), #list)
+    tolerate_sum(t._dtype, magnitude(list) / math.max(#list, 1))
     return sum_of(list) / #list
   end)
 end)
@@ -173,7 +170,7 @@ local function variance(list, t, unbiased)
   local squares = {}
   for i = 1, n do squares[i] = (list[i] - mean) ^ 2 end
   local sum = sum_of(squares)
-  tolerate_sum(t._dtype, (magnitude(list) / math.max(n, 1)) ^ 2 * 4 + math.abs(sum / n), n, 32)
+  tolerate_sum(t._dtype, (magnitude(list) / math.max(n, 1)) ^ 2 * 4 + math.abs(sum / n), 32)
   return sum / math.max(n - (unbiased and 1 or 0), 0)
 end
 
@@ -334,7 +331,7 @@ local function running(combine, start)
     if info[dtype].size == 2 then model.undecided() end
     return along(t, dim, {dtype}, function(list)
       local total, out = start, {}
-      tolerate_sum(dtype, magnitude(list), #list)
+      tolerate_sum(dtype, magnitude(list))
       model.tolerate(4 * #list * info[info[dtype].compute].step)
       for i = 1, #list do
         total = combine(total, list[i])
