@@ -5,10 +5,13 @@
 #include "tensor/reduce.h"
 
 #include <math.h>
+#include <string.h>
 
-// Elements in one part of a pass, and the most parts that keep sums of their own for weights.
+// Elements in one part of a pass. Parts that keep sums of their own for weights are few, but none adds more
+// rows one after the other than it may.
 #define PART_ELEMENTS 16384
 #define WEIGHT_PARTS 64
+#define WEIGHT_ROWS 64
 
 static bool of_rows(const nnl_norm *norm) {
     return norm->kind == NNL_NORM_ROWS || norm->kind == NNL_NORM_MEANLESS;
@@ -105,10 +108,10 @@ static void apply(nnl_context *ctx, pass *p) {
     nnl_pool_run(ctx->pool, (all + PART_ELEMENTS - 1) / PART_ELEMENTS, apply_part, p);
 }
 
-// Stretches by parts of so many elements; at most `most` parts, 0 for no bound.
-static size_t part_count(pass *p, size_t most) {
+static size_t part_count(pass *p, bool gathers) {
     p->step = p->n < PART_ELEMENTS ? PART_ELEMENTS / p->n : 1;
-    if (most > 0 && p->stretches > most * p->step) p->step = (p->stretches + most - 1) / most;
+    if (gathers && p->stretches > WEIGHT_PARTS * p->step) p->step = p->stretches / WEIGHT_PARTS;
+    if (gathers && p->step > WEIGHT_ROWS) p->step = WEIGHT_ROWS;
     return (p->stretches + p->step - 1) / p->step;
 }
 
@@ -200,7 +203,7 @@ static void rows_part(void *arg, size_t part) {
 static void forward_pass(nnl_context *ctx, pass *p, const nnl_moment *moments) {
     if (p->n == 0) return;
     if (!moments) {
-        nnl_pool_run(ctx->pool, part_count(p, 0), rows_part, p);
+        nnl_pool_run(ctx->pool, part_count(p, false), rows_part, p);
         return;
     }
     for (size_t i = 0; i < (size_t)nnl_norm_statistics(p->norm); i++)
@@ -348,7 +351,7 @@ static nnl_status no_room(nnl_context *ctx) {
 
 static nnl_status rows_backward(nnl_context *ctx, pass *p, const gradients *g) {
     bool gathers = g->weight || g->bias;
-    size_t parts = part_count(p, gathers ? WEIGHT_PARTS : 0);
+    size_t parts = part_count(p, gathers);
     p->out = g->x ? nnl_tensor_data(g->x) : NULL;
     p->gathered = gathers ? nnl_alloc(&ctx->allocator, 2 * parts * p->n * p->element) : NULL;
     if (gathers && !p->gathered) return no_room(ctx);
@@ -363,13 +366,13 @@ static nnl_status rows_backward(nnl_context *ctx, pass *p, const gradients *g) {
 static void sum_columns(nnl_context *ctx, pass *p, size_t parts, double *sum) {
     size_t columns = p->n;
     nnl_pool_run(ctx->pool, parts, gather_part, p);
-    for (size_t c = 0; c < columns; c++) {
-        sum[c] = sum[columns + c] = 0;
-        for (size_t part = 0; part < parts; part++) {
-            sum[c] += get(p, gathered_of(p, part, FOR_BIAS), c);
-            sum[columns + c] += get(p, gathered_of(p, part, FOR_WEIGHT), c);
-        }
+    if (p->type == NNL_IN_DOUBLE) {
+        p->reduce->reduce[NNL_REDUCE_SUM][NNL_IN_DOUBLE](parts, 2 * columns, sum, p->gathered, 2 * columns);
+        return;
     }
+    memset(sum, 0, 2 * columns * sizeof *sum);
+    for (size_t part = 0; part < parts; part++)
+        for (size_t c = 0; c < 2 * columns; c++) sum[c] += get(p, gathered_of(p, part, FOR_BIAS), c);
 }
 
 static void sum_stretches(nnl_context *ctx, pass *p, size_t parts, double *sum) {
@@ -425,7 +428,7 @@ static nnl_status folded_gradient(nnl_context *ctx, pass *p, const double *sum, 
 
 static nnl_status stretches_backward(nnl_context *ctx, pass *p, const gradients *g) {
     bool columns = of_columns(p->norm);
-    size_t parts = part_count(p, columns ? WEIGHT_PARTS : 0), weights = (size_t)weights_of(p->norm);
+    size_t parts = part_count(p, columns), weights = (size_t)weights_of(p->norm);
     size_t kept = columns ? 2 * parts * p->n * p->element : 2 * p->stretches * sizeof(double);
     void *memory = nnl_alloc(&ctx->allocator, kept);
     double *sum = memory ? nnl_alloc(&ctx->allocator, 2 * weights * sizeof *sum) : NULL;

@@ -1,8 +1,7 @@
 // columns.c: softmax and log_softmax down columns, n rows of them `stride` apart. A tile of columns goes
 // through three passes: largest values, sums of exponentials, results; its numbers for each column stay in
 // registers and the cache.
-#include "kernel/isa/isa.h"
-#include "kernel/vmath.h"
+#include "kernel/isa/lanes.h"
 
 #include <math.h>
 #include <string.h>
@@ -137,16 +136,17 @@ NNL_INLINE void tile_largest_f64(tile_f64 *t, const double *x, size_t width) {
     }
 }
 
-// Exponentials, into y where it is given, and their sums, in double.
+// Exponentials, into y where it is given, and their sums, with what is rounded away.
 NNL_INLINE void tile_sums_f64(tile_f64 *t, const double *x, double *y, double *sum, size_t width) {
-    double value[TILE];
-    for (size_t j = 0; j < width; j++) sum[j] = 0;
+    double value[TILE], lost[TILE];
+    for (size_t j = 0; j < width; j++) sum[j] = lost[j] = 0;
     for (size_t i = 0; i < t->n; i++) {
         const double *row = x + i * t->stride;
         NNL_INDEPENDENT for (size_t j = 0; j < width; j++) value[j] = v_exp(row[j] - t->shift[j]);
-        NNL_INDEPENDENT for (size_t j = 0; j < width; j++) sum[j] += value[j];
+        NNL_INDEPENDENT for (size_t j = 0; j < width; j++) total_add(&sum[j], &lost[j], value[j]);
         if (y) memcpy(y + i * t->stride, value, width * sizeof *value);
     }
+    for (size_t j = 0; j < width; j++) sum[j] = total_of(sum[j], lost[j]);
 }
 
 NNL_INLINE void tile_softmax_f64(tile_f64 *t, double *y, const double *x, size_t width) {
@@ -175,10 +175,12 @@ NNL_INLINE void tile_log_softmax_f64(tile_f64 *t, double *y, const double *x, si
 // dx = y * (dout - sum(dout * y))
 NNL_INLINE void tile_softmax_grad_f64(const tile_f64 *t, double *dx, const double *dout, const double *y,
                                       size_t width) {
-    double sum[TILE] = {0};
+    double sum[TILE] = {0}, lost[TILE] = {0};
     for (size_t i = 0, at = 0; i < t->n; i++, at += t->stride) {
-        NNL_INDEPENDENT for (size_t j = 0; j < width; j++) sum[j] += dout[at + j] * y[at + j];
+        NNL_INDEPENDENT for (size_t j = 0; j < width; j++)
+            total_add(&sum[j], &lost[j], dout[at + j] * y[at + j]);
     }
+    for (size_t j = 0; j < width; j++) sum[j] = total_of(sum[j], lost[j]);
     for (size_t i = 0, at = 0; i < t->n; i++, at += t->stride) {
         NNL_INDEPENDENT for (size_t j = 0; j < width; j++) dx[at + j] = y[at + j] * (dout[at + j] - sum[j]);
     }
@@ -187,10 +189,11 @@ NNL_INLINE void tile_softmax_grad_f64(const tile_f64 *t, double *dx, const doubl
 // dx = dout - exp(y) * sum(dout)
 NNL_INLINE void tile_log_softmax_grad_f64(const tile_f64 *t, double *dx, const double *dout, const double *y,
                                           size_t width) {
-    double sum[TILE] = {0};
+    double sum[TILE] = {0}, lost[TILE] = {0};
     for (size_t i = 0, at = 0; i < t->n; i++, at += t->stride) {
-        NNL_INDEPENDENT for (size_t j = 0; j < width; j++) sum[j] += dout[at + j];
+        NNL_INDEPENDENT for (size_t j = 0; j < width; j++) total_add(&sum[j], &lost[j], dout[at + j]);
     }
+    for (size_t j = 0; j < width; j++) sum[j] = total_of(sum[j], lost[j]);
     for (size_t i = 0, at = 0; i < t->n; i++, at += t->stride) {
         NNL_INDEPENDENT for (size_t j = 0; j < width; j++) dx[at + j] =
             dout[at + j] - v_exp(y[at + j]) * sum[j];

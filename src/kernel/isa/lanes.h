@@ -1,6 +1,7 @@
 // lanes.h: one short stretch of contiguous memory folded to one value. Neighbours go to different lanes,
-// which keeps the additions independent: compilers make vectors of them, and rounding errors grow 32 times
-// slower.
+// which keeps the additions independent: compilers make vectors of them. A lane takes RUN values, then the
+// lanes of the next run are folded to it: the longest chain of a leaf is RUN + LEAF / (RUN * LANES)
+// additions.
 #ifndef NNL_KERNEL_ISA_LANES_H
 #define NNL_KERNEL_ISA_LANES_H
 
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #define LANES 32 // fold_lanes_f32 knows
+#define RUN 16
 
 // Longer stretches are cut into leaves of this many, whose results are combined pairwise.
 #define LEAF 4096
@@ -29,11 +31,21 @@ NNL_INLINE float fold_lanes_f32(const float lanes[LANES], fold_f32 *fold) {
     return fold(fold(eighth[0], eighth[2]), fold(eighth[1], eighth[3]));
 }
 
+NNL_INLINE void fold_run_f32(float lanes[LANES], const float *x, float shift, map_f32 *map, fold_f32 *fold,
+                             float neutral) {
+    float run[LANES];
+    for (size_t j = 0; j < LANES; j++) run[j] = neutral;
+    for (size_t i = 0; i < RUN * LANES; i += LANES)
+        for (size_t j = 0; j < LANES; j++) run[j] = fold(run[j], map(x[i + j], shift));
+    for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], run[j]);
+}
+
 NNL_INLINE float fold_leaf_f32(size_t n, const float *x, float shift, map_f32 *map, fold_f32 *fold,
                                float neutral) {
     float lanes[LANES];
     for (size_t j = 0; j < LANES; j++) lanes[j] = neutral;
     size_t i = 0;
+    for (; i + RUN * LANES <= n; i += RUN * LANES) fold_run_f32(lanes, x + i, shift, map, fold, neutral);
     for (; i + LANES <= n; i += LANES)
         for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
     if (i == n) return fold_lanes_f32(lanes, fold);
@@ -83,11 +95,21 @@ NNL_INLINE double fold_lanes_f64(double lanes[LANES], fold_f64 *fold) {
     return lanes[0];
 }
 
+NNL_INLINE void fold_run_f64(double lanes[LANES], const double *x, double shift, map_f64 *map, fold_f64 *fold,
+                             double neutral) {
+    double run[LANES];
+    for (size_t j = 0; j < LANES; j++) run[j] = neutral;
+    for (size_t i = 0; i < RUN * LANES; i += LANES)
+        for (size_t j = 0; j < LANES; j++) run[j] = fold(run[j], map(x[i + j], shift));
+    for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], run[j]);
+}
+
 NNL_INLINE double fold_leaf_f64(size_t n, const double *x, double shift, map_f64 *map, fold_f64 *fold,
                                 double neutral) {
     double lanes[LANES];
     for (size_t j = 0; j < LANES; j++) lanes[j] = neutral;
     size_t i = 0;
+    for (; i + RUN * LANES <= n; i += RUN * LANES) fold_run_f64(lanes, x + i, shift, map, fold, neutral);
     for (; i + LANES <= n; i += LANES)
         for (size_t j = 0; j < LANES; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
     for (size_t j = 0; i + j < n; j++) lanes[j] = fold(lanes[j], map(x[i + j], shift));
@@ -97,5 +119,19 @@ NNL_INLINE double fold_leaf_f64(size_t n, const double *x, double shift, map_f64
 NNL_INLINE double sum_leaf_f64(size_t n, const double *x) {
     return fold_leaf_f64(n, x, 0, same_f64, add_f64, 0);
 }
+
+// A sum of doubles of any length, off by a step or two: what an addition rounds away is kept (Knuth, The Art
+// of Computer Programming 2, 4.2.2, theorem B). Of infinities the lost part is NaN and does not count.
+typedef struct total_f64 {
+    double sum, lost;
+} total_f64;
+
+NNL_INLINE void total_add(double *sum, double *lost, double x) {
+    double next = *sum + x, taken = next - *sum;
+    *lost += (*sum - (next - taken)) + (x - taken);
+    *sum = next;
+}
+
+NNL_INLINE double total_of(double sum, double lost) { return lost == lost ? sum + lost : sum; }
 
 #endif

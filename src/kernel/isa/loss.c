@@ -50,14 +50,15 @@ NNL_INLINE void sum_f32(size_t n, float *out, const float *x, const float *t, co
 
 NNL_INLINE void sum_f64(size_t n, double *out, const double *x, const double *t, const double *w,
                         const double *p, value_f64 *f) {
-    double values[LEAF], sum = 0;
+    double values[LEAF];
+    total_f64 sum = {0, 0};
     for (size_t at = 0; at < n; at += LEAF) {
         size_t count = n - at < LEAF ? n - at : LEAF;
         each_f64(count, values, x + at, t + at, p, f);
         for (size_t i = 0; w && i < count; i++) values[i] *= w[at + i];
-        sum += sum_leaf_f64(count, values);
+        total_add(&sum.sum, &sum.lost, sum_leaf_f64(count, values));
     }
-    *out = sum;
+    *out = total_of(sum.sum, sum.lost);
 }
 
 NNL_INLINE void grad_f32(size_t n, float *dx, const float *dout, size_t step, const float *x, const float *t,

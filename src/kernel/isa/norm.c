@@ -220,18 +220,33 @@ NNL_INLINE void summed_f32(size_t n, double *out, const float *dout, const float
     out[1] *= scale * (double)*(const float *)t->rstd;
 }
 
-static void sums_f64(size_t n, double *out, const void *dout, const void *x, const nnl_norm_terms *t) {
-    const double *weight = t->weight, mean = *(const double *)t->mean, *given = dout, *value = x;
+static void summed_leaf_f64(size_t n, double *out, const double *dout, const double *x, const double *weight,
+                            size_t step, double mean) {
     double sum[LANES], product[LANES];
     for (size_t j = 0; j < LANES; j++) sum[j] = product[j] = 0;
     for (size_t i = 0; i < n; i += LANES)
         for (size_t j = 0; j < (n - i < LANES ? n - i : LANES); j++) {
-            double g = given[i + j] * weight[t->each_weight ? i + j : 0];
+            double g = dout[i + j] * weight[(i + j) * step];
             sum[j] += g;
-            product[j] += g * (value[i + j] - mean);
+            product[j] += g * (x[i + j] - mean);
         }
     out[0] = fold_lanes_f64(sum, add_f64);
-    out[1] = fold_lanes_f64(product, add_f64) * *(const double *)t->rstd;
+    out[1] = fold_lanes_f64(product, add_f64);
+}
+
+static void sums_f64(size_t n, double *out, const void *dout, const void *x, const nnl_norm_terms *t) {
+    const double *weight = t->weight, mean = *(const double *)t->mean, *given = dout, *value = x;
+    size_t step = t->each_weight ? 1 : 0;
+    double leaf[2];
+    total_f64 sum = {0, 0}, product = {0, 0};
+    for (size_t at = 0; at < n; at += RUN * LANES) {
+        size_t count = n - at < RUN * LANES ? n - at : RUN * LANES;
+        summed_leaf_f64(count, leaf, given + at, value + at, weight + at * step, step, mean);
+        total_add(&sum.sum, &sum.lost, leaf[0]);
+        total_add(&product.sum, &product.lost, leaf[1]);
+    }
+    out[0] = total_of(sum.sum, sum.lost);
+    out[1] = total_of(product.sum, product.lost) * *(const double *)t->rstd;
 }
 
 static void sums_f32(size_t n, double *out, const void *dout, const void *x, const nnl_norm_terms *t) {

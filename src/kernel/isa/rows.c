@@ -23,7 +23,8 @@ static double row_max_f64(size_t n, const double *x) {
 NNL_INLINE float exp_shifted_f32(float x, float shift) { return v_exp(x - shift); }
 NNL_INLINE double exp_shifted_f64(double x, double shift) { return v_exp(x - shift); }
 
-// Sums of stretches of LEAF elements, added one after the other in double: a row has few of them.
+// Sums of stretches of LEAF elements, added one after the other: of floats in double, of doubles with what is
+// rounded away.
 static double exp_sum_f32(size_t n, const float *x, float shift) {
     double sum = 0;
     for (size_t at = 0; at < n; at += LEAF) {
@@ -34,12 +35,12 @@ static double exp_sum_f32(size_t n, const float *x, float shift) {
 }
 
 static double exp_sum_f64(size_t n, const double *x, double shift) {
-    double sum = 0;
+    total_f64 t = {0, 0};
     for (size_t at = 0; at < n; at += LEAF) {
         size_t count = n - at < LEAF ? n - at : LEAF;
-        sum += fold_leaf_f64(count, x + at, shift, exp_shifted_f64, add_f64, 0);
+        total_add(&t.sum, &t.lost, fold_leaf_f64(count, x + at, shift, exp_shifted_f64, add_f64, 0));
     }
-    return sum;
+    return total_of(t.sum, t.lost);
 }
 
 static float sum_f32(size_t n, const float *x) {
@@ -50,9 +51,10 @@ static float sum_f32(size_t n, const float *x) {
 }
 
 static double sum_f64(size_t n, const double *x) {
-    double sum = 0;
-    for (size_t at = 0; at < n; at += LEAF) sum += sum_leaf_f64(n - at < LEAF ? n - at : LEAF, x + at);
-    return sum;
+    total_f64 t = {0, 0};
+    for (size_t at = 0; at < n; at += LEAF)
+        total_add(&t.sum, &t.lost, sum_leaf_f64(n - at < LEAF ? n - at : LEAF, x + at));
+    return total_of(t.sum, t.lost);
 }
 
 // Short rows go several at a time, each step for all of them before the next, because a step waits for the
@@ -221,8 +223,8 @@ static void logsumexp_f64(size_t rows, size_t n, void *y, const void *x) {
 
 // ---- backward
 
-// The sum of products, in lanes.
-static float dot_f32(size_t n, const float *a, const float *b) {
+// The sum of products of a stretch, in lanes.
+static float dot_leaf_f32(size_t n, const float *a, const float *b) {
     vector_f32 first = {0}, second = {0};
     float rest = 0;
     size_t i = 0;
@@ -234,10 +236,30 @@ static float dot_f32(size_t n, const float *a, const float *b) {
     return vector_sum(first + second) + rest;
 }
 
-static double dot_f64(size_t n, const double *a, const double *b) {
+static double dot_leaf_f64(size_t n, const double *a, const double *b) {
+    double lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lanes[j] += a[i + j] * b[i + j];
+    for (size_t j = 0; i + j < n; j++) lanes[j] += a[i + j] * b[i + j];
+    return fold_lanes_f64(lanes, add_f64);
+}
+
+#define DOT_LEAF (RUN * LANES)
+
+static float dot_f32(size_t n, const float *a, const float *b) {
+    if (n <= DOT_LEAF) return dot_leaf_f32(n, a, b);
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
+    for (size_t i = 0; i < n; i += DOT_LEAF)
+        sum += (double)dot_leaf_f32(n - i < DOT_LEAF ? n - i : DOT_LEAF, a + i, b + i);
+    return (float)sum;
+}
+
+static double dot_f64(size_t n, const double *a, const double *b) {
+    total_f64 t = {0, 0};
+    for (size_t i = 0; i < n; i += DOT_LEAF)
+        total_add(&t.sum, &t.lost, dot_leaf_f64(n - i < DOT_LEAF ? n - i : DOT_LEAF, a + i, b + i));
+    return total_of(t.sum, t.lost);
 }
 
 static void softmax_grad_row_f32(size_t n, float *dx, const float *dout, const float *y) {
