@@ -12,6 +12,7 @@ local tree = require "nnlua.tree"
 local files = { methods = {} }
 
 -- In the metadata under KEY, each of these where there is such a thing: {format = 1, model = see architecture.lua,
+-- lora = the adapters of its layers, see lora.lua,
 -- training = what saved.lua or snapshot.lua describes, value = any table, metadata = what the caller adds}; training
 -- and value are as nested.lua writes them.
 local KEY = "nnlua"
@@ -48,11 +49,18 @@ local function check_metadata(who, metadata)
   return check.fail(who, "option metadata: " .. tostring(message):gsub("^.*json_encode: ", ""))
 end
 
+-- Most models have no adapters, and what knows of them is not loaded.
+local function describe_adapters(model)
+  local any = false
+  tree.each_node(model, function(_, node) any = any or core.is_layer(node) and #node:_adapters() > 0 end)
+  return any and require "nnlua.lora".describe_active(model) or nil
+end
+
 --- Save a model with a part about its training. A model whose architecture no file can hold is saved without it.
 -- @return true; nil and a message where the file cannot be written
 function files.write_model(path, model, training)
   local tensors, names = state.collect(model)
-  local record = { model = architecture.describe(model) }
+  local record = { model = architecture.describe(model), lora = describe_adapters(model) }
   record.training = add_nested("save", training, "training", tensors, names)
   return write(path, record, tensors, names)
 end
@@ -67,7 +75,7 @@ local function save_model(who, model, path, options)
     check.fail(who, message .. "; or save the tensors alone with nn.save(model:state_dict(), path)")
   end
   local tensors, names = state.collect(model)
-  local parts = { model = record, metadata = check_metadata(who, options.metadata) }
+  local parts = { model = record, lora = describe_adapters(model), metadata = check_metadata(who, options.metadata) }
   if options.optimizer then
     local training = require "nnlua.training.saved".of_model(who, model)
     parts.training = add_nested(who, training, "training", tensors, names)
@@ -138,7 +146,7 @@ local function read_record(metadata)
   if record.format ~= FORMAT then
     return nil, ("the file is of format %s, this version reads %d"):format(tostring(record.format), FORMAT)
   end
-  for _, part in ipairs { "model", "training", "value" } do
+  for _, part in ipairs { "model", "training", "value", "lora" } do
     if record[part] ~= nil and type(record[part]) ~= "table" then
       return nil, "the architecture in the file is damaged"
     end
@@ -165,12 +173,23 @@ local function parts_of(record, tensors)
   return own, training
 end
 
+-- The weights first: layers with open sizes know them then, and can have adapters.
+local function fill(record, model, tensors, strict)
+  local values, adapters = tensors, nil
+  if record.lora then
+    adapters, values = require "nnlua.lora".split(record.lora, tensors)
+  end
+  local problem = state.load(model, values, strict, true)
+  if problem or not record.lora then return problem end
+  return require "nnlua.lora".restore(model, record.lora, adapters)
+end
+
 local function rebuild(record, tensors, strict)
   local own, training = parts_of(record, tensors)
   if not own then return nil, training end
   local model, message = architecture.build(record.model, budget_for(own))
   if not model then return nil, message end
-  local ok, problem = pcall(state.load, model, own, strict, true)
+  local ok, problem = pcall(fill, record, model, own, strict)
   if not ok then return nil, tostring(problem) end
   if problem then return nil, "the tensors do not fit the model\n  " .. problem end
   if training then

@@ -38,7 +38,8 @@ local parts = {
 }
 local wholes = {
   help = "help",
-  audio = "audio", callbacks = "callbacks", data = "data", image = "image", metrics = "metrics", optim = "optim",
+  audio = "audio", callbacks = "callbacks", data = "data", image = "image", lora = "lora", metrics = "metrics",
+  optim = "optim",
   plot = "plot", tensorboard = "tensorboard", utils = "utils",
 }
 

@@ -124,21 +124,36 @@ function methods:requires_grad_(flag)
   return self
 end
 
-local function set_trained(self, who, pattern, flag)
-  if pattern ~= nil and type(pattern) ~= "string" then check.expect(who, "pattern", pattern, "a string") end
-  local count = 0
+-- The parameters whose names a pattern is found in, a list; an error where there are none, which names what there is.
+local function matching(self, who, pattern)
+  if type(pattern) ~= "string" then check.expect(who, "pattern", pattern, "a string or a list of strings") end
+  local found, names = {}, {}
   for name, tensor in self:named_parameters() do
-    if not pattern or name:find(pattern) then
-      tensor:requires_grad_(flag)
-      count = count + 1
-    end
+    names[#names + 1] = name
+    if name:find(pattern) then found[#found + 1] = tensor end
   end
-  if count == 0 then check.fail(who, ("no parameter has a name like %q"):format(pattern or "")) end
+  if #found > 0 then return found end
+  local more = #names > 12 and (" and %d more"):format(#names - 12) or ""
+  local there = #names > 0 and "; there are " .. table.concat(names, ", ", 1, math.min(#names, 12)) .. more or ""
+  check.fail(who, ("no parameter has a name like %q%s"):format(pattern, there))
+end
+
+-- All are found before the first is changed.
+local function set_trained(self, who, patterns, flag)
+  if patterns == nil then patterns = "" end
+  local lists = {}
+  for i, pattern in ipairs(type(patterns) == "table" and patterns or { patterns }) do
+    lists[i] = matching(self, who, pattern)
+  end
+  if #lists == 0 then check.expect(who, "pattern", patterns, "a string or a list of strings") end
+  for _, list in ipairs(lists) do
+    for _, tensor in ipairs(list) do tensor:requires_grad_(flag) end
+  end
   return self
 end
 
 --- Parameters whose name matches are not trained any more: model:freeze("^encoder%.").
--- @param pattern string? a pattern of Lua's, found anywhere in the name of the state_dict; without it all
+-- @param pattern string|list? patterns of Lua's, found anywhere in the name of the state_dict; without it all
 -- @return the model; an error where no name matches
 function methods:freeze(pattern)
   return set_trained(self, "freeze", pattern, false)

@@ -2,6 +2,7 @@
 
 local core = require "nnlua.core"
 local check = require "nnlua.check"
+local tree = require "nnlua.tree"
 
 local utils = {}
 
@@ -127,6 +128,138 @@ function utils.vector_to_parameters(vector, params)
       from = from + count
     end
   end)
+end
+
+-- ---- learning rates by depth
+
+-- Whether a module holds a list of blocks, itself or further down.
+local function has_blocks(node)
+  local found = false
+  tree.each_node(node, function(_, each) found = found or tree.class_name(each) == "ModuleList" end)
+  return found
+end
+
+-- The parts of a model from the input to the output, in the order of its fields: elements of a ModuleList, and what is
+-- neither a Sequential nor has blocks further down. visit(part's parameters as {name, tensor} pairs).
+local function each_part(node, path, visit)
+  local own = {}
+  local function add(list, prefix, part)
+    tree.each_tensor(part, function(name, tensor, kind)
+      if kind == "parameter" then list[#list + 1] = { prefix .. name, tensor } end
+    end)
+  end
+  if core.is_layer(node) then
+    add(own, path, node)
+    return visit(own)
+  end
+  local is_list = tree.class_name(node) == "ModuleList"
+  for _, entry in ipairs(tree.entries(node)) do
+    local name, value = path .. entry[1], entry[2]
+    if entry[3] == "module" then
+      local opens = not is_list and not core.is_layer(value)
+        and (tree.class_name(value) == "Sequential" or has_blocks(value))
+      if opens then
+        each_part(value, name .. ".", visit)
+      else
+        local list = {}
+        add(list, name .. ".", value)
+        visit(list)
+      end
+    elseif entry[3] == "parameter" then
+      visit { { name, value } }
+    end
+  end
+end
+
+-- The depths of a model by themselves: lists of {name, tensor}, without those that hold nothing.
+local function depths_of(model)
+  local depths = {}
+  each_part(model, "", function(list)
+    if #list > 0 then depths[#depths + 1] = list end
+  end)
+  return depths
+end
+
+-- The depths that patterns tell, from the input to the output: each parameter is of the first pattern that its name
+-- has.
+local function depths_by(who, model, patterns)
+  local depths, names = {}, {}
+  for i = 1, #patterns do depths[i] = {} end
+  for name, tensor in model:named_parameters() do
+    names[#names + 1] = name
+    local depth
+    for i = #patterns, 1, -1 do
+      if type(patterns[i]) ~= "string" then check.expect(who, "option layers", patterns[i], "a list of patterns") end
+      if name:find(patterns[i]) then depth = i end
+    end
+    if not depth then check.fail(who, ("option layers: no pattern is found in %q"):format(name)) end
+    table.insert(depths[depth], { name, tensor })
+  end
+  for i, depth in ipairs(depths) do
+    if #depth == 0 then
+      check.fail(who, ("option layers: no parameter is left for %q; there are %s"):format(patterns[i],
+        table.concat(names, ", ", 1, math.min(#names, 12))))
+    end
+  end
+  return depths
+end
+
+local group_rules = { lr = "number", decay = "number", weight_decay = "number", layers = "table" }
+
+local function check_groups(who, options)
+  options = check.options(who, options, group_rules)
+  if not options.lr then check.fail(who, "option lr is missing: the learning rate of the last layer") end
+  local decay = options.decay or 0.9
+  if not (decay > 0 and decay <= 1) then check.expect(who, "option decay", decay, "a number above 0, at most 1") end
+  return options, decay
+end
+
+-- A depth's parameters that are trained and met for the first time: those with weight decay, and those without.
+local function trained_of(depth, seen)
+  local decayed, plain = {}, {}
+  for _, entry in ipairs(depth) do
+    local tensor = entry[2]
+    local id = tree.identity(tensor)
+    if tensor.requires_grad and not seen[id] then
+      seen[id] = true
+      local list = tensor.ndim > 1 and decayed or plain
+      list[#list + 1] = tensor
+    end
+  end
+  return decayed, plain
+end
+
+--- Groups of parameters for an optimizer, with learning rates that become smaller with the distance from the output:
+-- lr * decay ^ (layers behind), as a pretrained body needs less change than what is new on top of it (Howard and Ruder
+-- 2018, "discriminative fine-tuning"). Frozen parameters are left out.
+-- @param model module
+-- @param options table: lr (of the last layer), decay (0.9), weight_decay (of matrices; biases and normalisations then
+-- get 0), layers (patterns of parameters' names from the input to the output, such as {"^embed", "^blocks%.0%.", ...,
+-- ""}; each parameter is of the first pattern found in its name. Without it: the fields of the model in their order,
+-- and the elements of Sequential and ModuleList)
+-- @return list of {params = , lr = [, weight_decay = ]}
+-- @usage nn.optim.AdamW(nn.utils.layer_groups(model, {lr = 1e-3, decay = 0.8}))
+function utils.layer_groups(model, options)
+  local who = "nn.utils.layer_groups"
+  if not tree.is_node(model) then check.expect(who, "argument 1", model, "a model") end
+  local given, decay = check_groups(who, options)
+  model:parameters() -- an error where a layer does not know its size yet
+  local depths = given.layers and depths_by(who, model, given.layers) or depths_of(model)
+  local groups, seen = {}, {}
+  for i, depth in ipairs(depths) do
+    local decayed, plain = trained_of(depth, seen)
+    local lr = given.lr * decay ^ (#depths - i)
+    if not given.weight_decay then
+      for _, tensor in ipairs(plain) do decayed[#decayed + 1] = tensor end
+      plain = {}
+    end
+    if #decayed > 0 then
+      groups[#groups + 1] = { params = decayed, lr = lr, weight_decay = given.weight_decay }
+    end
+    if #plain > 0 then groups[#groups + 1] = { params = plain, lr = lr, weight_decay = 0 } end
+  end
+  if #groups == 0 then check.fail(who, "every parameter of the model is frozen: model:unfreeze(pattern) before") end
+  return groups
 end
 
 return utils

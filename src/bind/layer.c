@@ -1,6 +1,6 @@
 // layer.c: layers and losses as userdata: one constructor for all classes, calls, fields, and the methods
 // that the Lua side builds the common methods of modules from.
-#include "bind/options.h"
+#include "bind/layer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@ static const char *layer_name(const nnl_layer *layer, char who[NNL_WHO_ROOM]) {
     return who;
 }
 
-static nnl_layer *check_layer(lua_State *L, const nnl_bind *bind, int arg) {
+nnl_layer *nnl_check_layer(lua_State *L, const nnl_bind *bind, int arg) {
     nnl_layer *layer = nnl_to_object(L, bind, arg, NNL_KEPT_LAYER);
     if (!layer) nnl_type_error(L, bind, arg, "layer");
     return layer;
@@ -191,7 +191,7 @@ static int run_forward(call *c, nnl_layer *layer) {
 
 static int layer_forward(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     call c; // its arrays are as long as needed in their beginning
     c.L = L;
     c.bind = bind;
@@ -206,7 +206,7 @@ static int layer_forward(lua_State *L) {
 
 // layer(...): by way of its hooks where it has some (lua/nnlua/hooks.lua).
 static int layer_call(lua_State *L) {
-    if (!check_layer(L, nnl_bind_of(L), 1)->watched) return layer_forward(L);
+    if (!nnl_check_layer(L, nnl_bind_of(L), 1)->watched) return layer_forward(L);
     nnl_lua_get_value(L, lua_upvalueindex(1), NNL_KEPT_WATCHER);
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
@@ -215,7 +215,7 @@ static int layer_call(lua_State *L) {
 
 // layer:_watch(function that calls watched layers)
 static int layer_watch(lua_State *L) {
-    nnl_layer *layer = check_layer(L, nnl_bind_of(L), 1);
+    nnl_layer *layer = nnl_check_layer(L, nnl_bind_of(L), 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     nnl_lua_set_value(L, lua_upvalueindex(1), NNL_KEPT_WATCHER);
@@ -233,7 +233,9 @@ static bool push_tensor_field(lua_State *L, nnl_bind *bind, const nnl_layer *lay
         if (!layer->tensor[k]) lua_pushnil(L);
         return true;
     }
-    return false;
+    nnl_tensor *matrix = nnl_adapter_tensor(layer, name);
+    if (matrix) nnl_push_borrowed(L, bind, matrix);
+    return matrix != NULL;
 }
 
 // A size that is still open is nil.
@@ -259,7 +261,7 @@ static int push_unknown(lua_State *L, const nnl_layer *layer, const char *name) 
 // Upvalue 2: the methods.
 static int layer_index(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     int position;
     lua_settop(L, 2);
     lua_pushvalue(L, 2);
@@ -279,7 +281,7 @@ static int layer_index(lua_State *L) {
 // layer.weight = tensor: two layers may share one, such as an embedding and the layer that reverses it.
 static int layer_newindex(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     char who[NNL_WHO_ROOM], a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
     const char *name = luaL_tolstring(L, 2, NULL);
     int slot = nnl_layer_slot(layer, name);
@@ -299,13 +301,14 @@ static int layer_newindex(lua_State *L) {
 }
 
 static int layer_tostring(lua_State *L) {
-    nnl_layer *layer = check_layer(L, nnl_bind_of(L), 1);
+    nnl_layer *layer = nnl_check_layer(L, nnl_bind_of(L), 1);
     luaL_Buffer text;
     luaL_buffinit(L, &text);
     luaL_addstring(&text, layer->class->name);
     luaL_addchar(&text, '(');
     nnl_add_options_text(&text, layer->class->options, layer->option);
     luaL_addchar(&text, ')');
+    nnl_add_adapters_text(&text, layer);
     luaL_pushresult(&text);
     return 1;
 }
@@ -315,7 +318,7 @@ static int layer_tostring(lua_State *L) {
 // {{name, tensor, is_buffer}, ...}, those that exist now, in the order of the declaration
 static int layer_tensors(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     char name[NNL_SLOT_NAME];
     int count = 0;
     lua_newtable(L);
@@ -330,12 +333,13 @@ static int layer_tensors(lua_State *L) {
         lua_rawseti(L, -2, 3);
         lua_rawseti(L, -2, ++count);
     }
+    nnl_add_adapter_tensors(L, bind, layer, count);
     return 1;
 }
 
 // The names of the tensors that a layer with open sizes will have; nil for one that is complete, or has none.
 static int layer_open_slots(lua_State *L) {
-    nnl_layer *layer = check_layer(L, nnl_bind_of(L), 1);
+    nnl_layer *layer = nnl_check_layer(L, nnl_bind_of(L), 1);
     char name[NNL_SLOT_NAME];
     int count = 0;
     lua_newtable(L);
@@ -349,17 +353,18 @@ static int layer_open_slots(lua_State *L) {
 }
 
 static int layer_set_training(lua_State *L) {
-    check_layer(L, nnl_bind_of(L), 1)->training = lua_toboolean(L, 2);
+    nnl_check_layer(L, nnl_bind_of(L), 1)->training = lua_toboolean(L, 2);
     return 0;
 }
 
 // layer:_load(name, values[, adopt]): copies, or takes over the memory of values that are nobody else's.
 static int layer_load(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     char who[NNL_WHO_ROOM];
     const char *name = luaL_checkstring(L, 2);
     int slot = nnl_layer_slot(layer, name);
+    if (slot < 0 && nnl_adapter_tensor(layer, name)) return nnl_load_adapter(L, bind, layer, name);
     if (slot < 0)
         return nnl_error(L, "%s: there is no parameter or buffer '%s'", layer_name(layer, who), name);
     nnl_tensor *values = nnl_check_tensor(L, bind, 3);
@@ -370,14 +375,14 @@ static int layer_load(lua_State *L) {
 
 static int layer_to(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     if (nnl_layer_to(bind->ctx, layer, nnl_check_dtype(L, bind, 2)) != NNL_OK) return nnl_raise(L, bind);
     return 0;
 }
 
 // {class = "Dense", options = {...}}: the constructor given these options makes the layer again.
 static int layer_config(lua_State *L) {
-    nnl_layer *layer = check_layer(L, nnl_bind_of(L), 1);
+    nnl_layer *layer = nnl_check_layer(L, nnl_bind_of(L), 1);
     const nnl_option *option = layer->class->options;
     lua_createtable(L, 0, 2);
     lua_pushstring(L, layer->class->name);
@@ -393,7 +398,7 @@ static int layer_config(lua_State *L) {
 
 static int layer_penalty(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
-    nnl_layer *layer = check_layer(L, bind, 1);
+    nnl_layer *layer = nnl_check_layer(L, bind, 1);
     nnl_tensor **out = nnl_push_slot(L, bind);
     if (nnl_layer_penalty(bind->ctx, layer, out) != NNL_OK) return nnl_raise(L, bind);
     if (!*out) lua_pushnil(L);
@@ -401,7 +406,7 @@ static int layer_penalty(lua_State *L) {
 }
 
 static int layer_class(lua_State *L) {
-    lua_pushstring(L, check_layer(L, nnl_bind_of(L), 1)->class->name);
+    lua_pushstring(L, nnl_check_layer(L, nnl_bind_of(L), 1)->class->name);
     return 1;
 }
 
@@ -454,6 +459,7 @@ static void open_classes(lua_State *L) {
 void nnl_open_layers(lua_State *L) {
     lua_newtable(L);
     nnl_set_functions(L, methods);
+    nnl_set_functions(L, nnl_adapter_methods);
     lua_pushvalue(L, -1);
     lua_setfield(L, NNL_CORE_INDEX, "layer_methods");
     nnl_new_metatable(L, NNL_KEPT_LAYER, "layer", metamethods);

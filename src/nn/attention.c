@@ -71,6 +71,7 @@ static nnl_status project_packed(nnl_context *ctx, const nnl_multi_head *m, nnl_
     if (weight && m->in_bias)
         bias = whole ? nnl_tensor_retain(m->in_bias) : nnl_slice(ctx, m->in_bias, 0, from, rows, 1);
     if (weight && (bias || !m->in_bias)) y = nnl_linear(ctx, x, weight, bias, NNL_UNARY_COUNT);
+    y = nnl_adapter_apply(ctx, m->in_adapter, m->training, x, from, rows, y);
     nnl_status status = y ? nnl_split_heads(ctx, y, count, m->heads, heads) : ctx->status;
     nnl_tensor_release(weight);
     nnl_tensor_release(bias);
@@ -83,6 +84,7 @@ static nnl_status project_one(nnl_context *ctx, const nnl_multi_head *m, nnl_ten
     nnl_tensor *const weight[3] = {m->q_weight, m->k_weight, m->v_weight};
     nnl_tensor *bias = m->in_bias ? nnl_slice(ctx, m->in_bias, 0, part * m->dim, m->dim, 1) : NULL, *y = NULL;
     if (bias || !m->in_bias) y = nnl_linear(ctx, x, weight[part], bias, NNL_UNARY_COUNT);
+    y = nnl_adapter_apply(ctx, m->part_adapter[part], m->training, x, 0, m->dim, y);
     nnl_status status = y ? nnl_split_heads(ctx, y, 1, m->heads, heads + part) : ctx->status;
     nnl_tensor_release(bias);
     nnl_tensor_release(y);
@@ -322,6 +324,7 @@ static nnl_status attend(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *
     }
     nnl_tensor *joined = status == NNL_OK ? nnl_join_heads(ctx, result[0]) : NULL;
     out[0] = joined ? nnl_linear(ctx, joined, m->out_weight, m->out_bias, NNL_UNARY_COUNT) : NULL;
+    out[0] = nnl_adapter_apply(ctx, m->out_adapter, m->training, joined, 0, m->dim, out[0]);
     if (out[0] && m->need_weights) status = give_weights(ctx, m, result[1], &out[1]);
     nnl_tensor_release(joined);
     nnl_tensor_release(result[0]);
@@ -421,6 +424,11 @@ static nnl_multi_head multi_head_of(const nnl_layer *layer) {
                             .out_bias = tensor[OUT_BIAS],
                             .bias_k = tensor[BIAS_K],
                             .bias_v = tensor[BIAS_V],
+                            .in_adapter = nnl_adapter_of(layer, IN_WEIGHT),
+                            .part_adapter = {nnl_adapter_of(layer, Q_WEIGHT), nnl_adapter_of(layer, K_WEIGHT),
+                                             nnl_adapter_of(layer, V_WEIGHT)},
+                            .out_adapter = nnl_adapter_of(layer, OUT_WEIGHT),
+                            .training = layer->training,
                             .zero_attention = option[ADD_ZERO].i != 0,
                             .dropout = layer->training ? option[DROPOUT].d : 0};
 }
@@ -514,6 +522,7 @@ const nnl_layer_class nnl_attention_classes[] = {
      .has = has_slot,
      .check = mha_check,
      .reset = mha_reset,
-     .forward = mha_forward},
+     .forward = mha_forward,
+     .adapts = NNL_ADAPTS_INPUT},
     {.name = NULL},
 };

@@ -3,7 +3,7 @@
 #ifndef NNL_NN_ATTENTION_H
 #define NNL_NN_ATTENTION_H
 
-#include "nn/layer.h"
+#include "nn/adapter.h"
 
 // One call. Tensors are borrowed and may be NULL but for out_weight; either in_weight is there or the other
 // three.
@@ -13,11 +13,13 @@ typedef struct nnl_multi_head {
     nnl_tensor *in_weight, *q_weight, *k_weight, *v_weight; // (3 dim, dim), or (dim, size of the input)
     nnl_tensor *in_bias;                                    // (3 dim)
     nnl_tensor *out_weight, *out_bias;
-    nnl_tensor *bias_k, *bias_v; // (1, 1, dim): one more key and value
-    bool zero_attention;         // one more key and value of zeros
-    double dropout;              // of the weights; 0 in evaluation
-    nnl_tensor *mask;            // (L, S), (N * heads, L, S), or what broadcasts to (N, heads, L, S)
-    nnl_tensor *padding;         // (N, S); true in bool masks blocks, float masks are added
+    const nnl_adapter *in_adapter, *part_adapter[3], *out_adapter; // of these weights
+    bool training;                                                 // for the dropout of adapters
+    nnl_tensor *bias_k, *bias_v;                                   // (1, 1, dim): one more key and value
+    bool zero_attention;                                           // one more key and value of zeros
+    double dropout;                                                // of the weights; 0 in evaluation
+    nnl_tensor *mask;    // (L, S), (N * heads, L, S), or what broadcasts to (N, heads, L, S)
+    nnl_tensor *padding; // (N, S); true in bool masks blocks, float masks are added
     bool causal, need_weights, average_weights;
     nnl_tensor *cache; // (2, N, most, dim): keys and values of earlier calls, then of this one, or NULL
     int64_t offset;    // how many there are of earlier calls

@@ -1,4 +1,5 @@
 // dense.c: the fully connected layer, also called Linear: y = activation(x weight^T + bias).
+#include "nn/adapter.h"
 #include "nn/weighted.h"
 
 // Positions in the declaration below.
@@ -41,9 +42,12 @@ static nnl_status dense_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *
     nnl_status status = check_input(ctx, layer, inputs[0]);
     if (status != NNL_OK) return status;
     const nnl_activation *activation = nnl_weighted_activation(layer, SHARED);
-    bool fused = nnl_activation_is_fused(activation);
-    nnl_tensor *y = nnl_linear(ctx, inputs[0], layer->tensor[NNL_WEIGHT], layer->tensor[NNL_BIAS],
+    const nnl_adapter *adapter = nnl_adapter_of(layer, NNL_WEIGHT);
+    nnl_tensor *weight = layer->tensor[NNL_WEIGHT];
+    bool fused = !adapter && nnl_activation_is_fused(activation);
+    nnl_tensor *y = nnl_linear(ctx, inputs[0], weight, layer->tensor[NNL_BIAS],
                                fused ? activation->unary : NNL_UNARY_COUNT);
+    y = nnl_adapter_apply(ctx, adapter, layer->training, inputs[0], 0, weight->shape.size[0], y);
     return nnl_weighted_finish(ctx, layer, SHARED, y, fused, out);
 }
 
@@ -76,6 +80,7 @@ const nnl_layer_class nnl_dense_classes[] = {
      .reset = dense_reset,
      .infer = dense_infer,
      .forward = dense_forward,
-     .penalty = dense_penalty},
+     .penalty = dense_penalty,
+     .adapts = NNL_ADAPTS_INPUT},
     {.name = NULL},
 };

@@ -1,4 +1,5 @@
 // embedding.c: Embedding, a table of vectors. The operation is in grad/embedding.c.
+#include "nn/adapter.h"
 #include "nn/classes.h"
 #include "nn/init.h"
 #include "tensor/apply.h"
@@ -41,6 +42,18 @@ static nnl_status embedding_reset(nnl_context *ctx, nnl_layer *layer) {
     return status == NNL_OK ? blank_padding(ctx, layer) : status;
 }
 
+// Rows of B, times A: what the adapter adds to rows of the weight. Returns new.
+static nnl_tensor *adapted_rows(nnl_context *ctx, const nnl_adapter *adapter, nnl_tensor *index,
+                                const nnl_embedding_options *options) {
+    nnl_embedding_options plain = {.who = options->who, .padding = options->padding};
+    nnl_tensor *low = nnl_embedding(ctx, index, adapter->b, &plain);
+    nnl_tensor *scaled = low ? nnl_mul_number(ctx, low, adapter->alpha / (double)adapter->rank) : NULL;
+    nnl_tensor *more = scaled ? nnl_matmul(ctx, scaled, adapter->a) : NULL;
+    nnl_tensor_release(low);
+    nnl_tensor_release(scaled);
+    return more;
+}
+
 static nnl_status embedding_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *const *inputs,
                                     nnl_tensor **out) {
     nnl_embedding_options options = {.who = "nn.Embedding",
@@ -48,7 +61,13 @@ static nnl_status embedding_forward(nnl_context *ctx, nnl_layer *layer, nnl_tens
                                                                              : NNL_NO_PADDING,
                                      .max_norm = layer->option[MAX_NORM].d,
                                      .norm_type = layer->option[NORM_TYPE].d};
+    const nnl_adapter *adapter = nnl_adapter_of(layer, WEIGHT);
     *out = nnl_embedding(ctx, inputs[0], layer->tensor[WEIGHT], &options);
+    if (!*out || !adapter) return *out ? NNL_OK : ctx->status;
+    nnl_tensor *rows = *out, *more = adapted_rows(ctx, adapter, inputs[0], &options);
+    *out = more ? nnl_add(ctx, rows, more) : NULL;
+    nnl_tensor_release(more);
+    nnl_tensor_release(rows);
     return *out ? NNL_OK : ctx->status;
 }
 
@@ -89,6 +108,7 @@ const nnl_layer_class nnl_embedding_classes[] = {
                  [DTYPE] = NNL_DTYPE_OPTION},
      .slots = {{.name = "weight", .shape = "num_embeddings embedding_dim"}},
      .reset = embedding_reset,
-     .forward = embedding_forward},
+     .forward = embedding_forward,
+     .adapts = NNL_ADAPTS_ITSELF},
     {.name = NULL},
 };

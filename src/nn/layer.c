@@ -1,6 +1,7 @@
 // layer.c: what all layers have in common: making them from their declaration, open sizes, loading values.
 // The table of classes is in classes.c, the shapes of parameters in slot.c.
 #include "nn/layer.h"
+#include "nn/adapter.h"
 #include "nn/slot.h"
 #include "tensor/apply.h"
 
@@ -55,6 +56,7 @@ nnl_layer *nnl_layer_retain(nnl_layer *layer) {
 void nnl_layer_release(nnl_layer *layer) {
     if (!layer || --layer->refs > 0) return;
     nnl_context *ctx = layer->ctx;
+    nnl_adapters_drop(layer);
     tensors_free(ctx, layer->tensor, layer->slots);
     nnl_tensor_release(layer->table);
     nnl_tensor_release(layer->pending);
@@ -211,9 +213,12 @@ static nnl_status run_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *co
     nnl_status status = check_call(ctx, layer, call);
     for (int k = 0; k < NNL_LAYER_RESULTS; k++) out[k] = NULL;
     if (status != NNL_OK) return status;
+    bool stands_in = layer->n_adapters > 0 && layer->class->adapts == NNL_ADAPTS_WEIGHT;
+    if (stands_in && (status = nnl_adapters_begin(ctx, layer)) != NNL_OK) return status;
     layer->call = call;
     status = layer->class->forward(ctx, layer, inputs, out);
     layer->call = NULL;
+    if (stands_in) nnl_adapters_end(layer);
     if (status == NNL_OK && nnl_pool_stops(ctx->pool)) status = nnl_check_stop(ctx, who_of(layer, who));
     for (int k = 0; k < NNL_LAYER_RESULTS && status != NNL_OK; k++) {
         nnl_tensor_release(out[k]);
@@ -318,7 +323,7 @@ nnl_status nnl_layer_adopt(nnl_context *ctx, nnl_layer *layer, int slot, const n
     return NNL_OK;
 }
 
-static nnl_tensor *converted(nnl_context *ctx, const nnl_tensor *t, nnl_dtype dtype) {
+nnl_tensor *nnl_parameter_to(nnl_context *ctx, const nnl_tensor *t, nnl_dtype dtype) {
     nnl_tensor *copy = nnl_tensor_new(ctx, dtype, &t->shape);
     if (!copy) return NULL;
     nnl_apply_copy(copy, t);
@@ -342,9 +347,10 @@ nnl_status nnl_layer_to(nnl_context *ctx, nnl_layer *layer, nnl_dtype dtype) {
     for (int k = 0; k < layer->slots && status == NNL_OK; k++) {
         const nnl_tensor *t = layer->tensor[k];
         if (!t || !nnl_dtype_is_float(t->dtype) || t->dtype == dtype) continue;
-        fresh[k] = converted(ctx, t, dtype);
+        fresh[k] = nnl_parameter_to(ctx, t, dtype);
         if (!fresh[k]) status = ctx->status;
     }
+    if (status == NNL_OK) status = nnl_adapters_to(ctx, layer, dtype);
     if (status == NNL_OK) exchange_tensors(layer, fresh);
     tensors_free(ctx, fresh, layer->slots);
     if (status == NNL_OK) note_dtype(layer, dtype);

@@ -36,6 +36,10 @@ typedef struct nnl_copies {
     int64_t (*size)(const nnl_layer *layer, int copy, int option);
 } nnl_copies;
 
+// What a class's forward does about adapters (adapter.h): nothing, so that every call makes the weights with
+// theirs; it adds them itself; or it does so and its input goes through them.
+typedef enum nnl_adapts { NNL_ADAPTS_WEIGHT, NNL_ADAPTS_ITSELF, NNL_ADAPTS_INPUT } nnl_adapts;
+
 struct nnl_layer_class {
     const char *name; // without "nn."
     const char *alias;
@@ -64,6 +68,7 @@ struct nnl_layer_class {
     // *out where the options ask for none.
     nnl_status (*penalty)(nnl_context *ctx, nnl_layer *layer, nnl_tensor **out);
     int variant; // which operation, for classes that share their functions
+    nnl_adapts adapts;
 };
 
 struct nnl_layer {
@@ -80,6 +85,8 @@ struct nnl_layer {
     const nnl_option_value *call; // those of the call, while forward runs, as many as class->call declares
     int slots;                    // of all copies
     nnl_tensor **tensor;          // by slot; NULL where not built, or left out
+    struct nnl_adapter *adapters; // of some of the slots
+    int n_adapters;
 };
 
 // Every class by its position from 0; NULL behind the last.
@@ -125,6 +132,9 @@ nnl_status nnl_layer_load(nnl_context *ctx, nnl_layer *layer, int slot, const nn
 // The same without a copy where it can be: the slot's tensor and `values` share their memory. For a layer
 // that nobody else has seen yet and values that nobody else will use.
 nnl_status nnl_layer_adopt(nnl_context *ctx, nnl_layer *layer, int slot, const nnl_tensor *values);
+
+// A copy of another float dtype that is trained if t is. Returns new.
+nnl_tensor *nnl_parameter_to(nnl_context *ctx, const nnl_tensor *t, nnl_dtype dtype);
 
 // All tensors become of another float dtype; their gradients go.
 nnl_status nnl_layer_to(nnl_context *ctx, nnl_layer *layer, nnl_dtype dtype);

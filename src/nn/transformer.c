@@ -1,5 +1,6 @@
 // transformer.c: TransformerEncoderLayer and TransformerDecoderLayer (Vaswani et al. 2017), composed of the
 // attention of attention.c, products and normalisations.
+#include "nn/adapter.h"
 #include "nn/attention.h"
 #include "nn/classes.h"
 #include "tensor/apply.h"
@@ -52,11 +53,11 @@ static nnl_tensor *normalized(nnl_context *ctx, const nnl_layer *layer, int norm
 
 static nnl_tensor *feed_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *x, nnl_tensor *memory) {
     (void)memory;
-    nnl_tensor *const *t = layer->tensor;
     const nnl_activation *activation = &nnl_activations[layer->option[ACTIVATION].i];
     nnl_tensor *hidden =
-        dropped(ctx, layer, nnl_linear_activated(ctx, x, t[LINEAR1], t[LINEAR1 + 1], activation));
-    nnl_tensor *out = hidden ? nnl_linear(ctx, hidden, t[LINEAR2], t[LINEAR2 + 1], NNL_UNARY_COUNT) : NULL;
+        dropped(ctx, layer, nnl_linear_adapted(ctx, layer, x, LINEAR1, LINEAR1 + 1, activation));
+    nnl_tensor *out =
+        hidden ? nnl_linear_adapted(ctx, layer, hidden, LINEAR2, LINEAR2 + 1, &nnl_activations[0]) : NULL;
     nnl_tensor_release(hidden);
     return out;
 }
@@ -71,6 +72,9 @@ static nnl_multi_head multi_head_of(const nnl_layer *layer, int slot) {
                             .in_bias = t[IN_BIAS],
                             .out_weight = t[OUT_WEIGHT],
                             .out_bias = t[OUT_BIAS],
+                            .in_adapter = nnl_adapter_of(layer, slot + IN_WEIGHT),
+                            .out_adapter = nnl_adapter_of(layer, slot + OUT_WEIGHT),
+                            .training = layer->training,
                             .dropout = active_dropout(layer)};
 }
 
@@ -280,7 +284,8 @@ const nnl_layer_class nnl_transformer_classes[] = {
      .slots = {ENCODER},
      .check = check,
      .reset = reset,
-     .forward = encoder_forward},
+     .forward = encoder_forward,
+     .adapts = NNL_ADAPTS_INPUT},
     {.name = "TransformerDecoderLayer",
      .doc = "Attention of a sequence (N, L, d_model) to itself, then to a memory (N, S, d_model), then two "
             "linear layers, each with a residual connection and a normalisation (Vaswani et al. 2017)",
@@ -292,6 +297,7 @@ const nnl_layer_class nnl_transformer_classes[] = {
      .check = check,
      .reset = reset,
      .forward = decoder_forward,
-     .variant = 1},
+     .variant = 1,
+     .adapts = NNL_ADAPTS_INPUT},
     {.name = NULL},
 };
