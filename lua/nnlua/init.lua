@@ -16,7 +16,7 @@ local inside = {
   save_tensors = true, load_tensors = true, csv = true, readers = true, sound = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
-  events = true, run_program = true, feed = true,
+  events = true, run_program = true, feed = true, checkpoint = true, in_checkpoint = true,
 }
 inside.kept = true -- of Lua 5.1
 
@@ -34,7 +34,7 @@ local parts = {
   Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
   Lambda = "containers", Parallel = "containers", Concat = "containers",
   save = "files", load = "files", load_bytes = "files",
-  Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
+  checkpoint = "checkpoint", Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = {
   help = "help",

@@ -186,6 +186,9 @@ function nn.set_rng_state(state) end
 -- @return table
 function nn.memory() end
 
+--- The peak that nn.memory() tells is from now on that of what comes.
+function nn.reset_peak_memory() end
+
 --- Let tensors take no more than so many bytes: beyond, Lua errors that can be caught.
 -- @param bytes integer? without it there is no limit
 function nn.set_memory_limit(bytes) end

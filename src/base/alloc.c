@@ -134,6 +134,8 @@ static nnl_block *block_get(nnl_allocator *allocator, size_t bin, size_t bytes) 
     return block ? block : block_new(allocator, bin);
 }
 
+void nnl_allocator_reset_peak(nnl_allocator *allocator) { allocator->stats.peak = allocator->stats.live; }
+
 // The host may free memory and even take some while it is asked, but it is not asked again meanwhile.
 static void ask_host(nnl_allocator *allocator) {
     void (*on_exhausted)(void *) = allocator->on_exhausted;
@@ -151,6 +153,7 @@ static void count_live(nnl_allocator *allocator, size_t bytes) {
     nnl_memory_stats *stats = &allocator->stats;
     stats->live += bytes;
     if (stats->live > stats->peak) stats->peak = stats->live;
+    if (stats->peak > allocator->highest) allocator->highest = stats->peak;
     allocator->since_report += bytes;
 }
 
@@ -172,7 +175,7 @@ void *nnl_alloc(nnl_allocator *allocator, size_t bytes) {
 
 // What is cached never exceeds the most that was ever in use, so a program needs at most twice its peak.
 static size_t cache_bound(const nnl_allocator *allocator) {
-    return allocator->stats.peak > CACHE_FLOOR ? allocator->stats.peak : CACHE_FLOOR;
+    return allocator->highest > CACHE_FLOOR ? allocator->highest : CACHE_FLOOR;
 }
 
 // The class that keeps the most: giving up some of it, the others keep what a step needs of them.

@@ -13,7 +13,7 @@
 typedef struct nnl_memory_stats {
     size_t live;       // bytes handed out, rounded up to their size class
     size_t cached;     // bytes kept for reuse
-    size_t peak;       // the most that was ever live
+    size_t peak;       // the most that was live since it was last set back
     uint64_t system;   // calls to the system's allocator so far, to take and to give back
     uint64_t requests; // calls to nnl_alloc so far
 } nnl_memory_stats;
@@ -24,6 +24,7 @@ typedef struct nnl_allocator {
     nnl_block *free_list[NNL_SIZE_CLASSES];
     size_t cached[NNL_SIZE_CLASSES]; // bytes kept for reuse, by class
     nnl_memory_stats stats;
+    size_t highest;      // the most that was ever live
     size_t limit;        // most bytes live plus cached; 0 for none
     size_t since_report; // bytes handed out since the host last looked: its collector's pace follows this
     int64_t fail_after;  // for tests: the allocation that fails, counted down; negative for never
@@ -32,6 +33,9 @@ typedef struct nnl_allocator {
 } nnl_allocator;
 
 void nnl_allocator_init(nnl_allocator *allocator);
+
+// The peak is what is live now.
+void nnl_allocator_reset_peak(nnl_allocator *allocator);
 
 // Give the cached blocks back to the system.
 void nnl_allocator_trim(nnl_allocator *allocator);

@@ -17,6 +17,7 @@
 struct nnl_kernels;
 struct nnl_autograd;
 struct nnl_walk;
+struct nnl_rerun;
 
 typedef struct nnl_context {
     uint32_t refs; // the creator and every live tensor: whoever lets go last frees it
@@ -29,8 +30,10 @@ typedef struct nnl_context {
     const struct nnl_kernels *kernels; // NULL until the layer above sets it to nnl_kernels_best()
 
     bool grad_enabled;
-    uint64_t next_sequence; // number of the next graph node: backward walks from the newest to the oldest
-    struct nnl_walk *walk;  // the backward that runs now (grad/backward.c)
+    uint64_t next_sequence;   // number of the next graph node: backward walks from the newest to the oldest
+    struct nnl_walk *walk;    // the backward that runs now (grad/backward.c)
+    struct nnl_rerun *region; // in which operations are recorded now (grad/rerun.h)
+    bool repeating; // computing once more: what moves with each batch, such as running statistics, stays
     int64_t live_tensors;
     void (*autograd_free)(struct nnl_autograd *); // set by grad/, so that tensor/ need not know it
 

@@ -54,6 +54,11 @@ static int memory(lua_State *L) {
     return 1;
 }
 
+static int reset_peak_memory(lua_State *L) {
+    nnl_allocator_reset_peak(&nnl_bind_of(L)->ctx->allocator);
+    return 0;
+}
+
 static int set_memory_limit(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     int64_t limit = lua_isnoneornil(L, 1) ? 0 : nnl_check_integer(L, bind, 1);
@@ -160,6 +165,7 @@ static const luaL_Reg functions[] = {
     {"get_rng_state", get_rng_state},
     {"set_rng_state", set_rng_state},
     {"memory", memory},
+    {"reset_peak_memory", reset_peak_memory},
     {"set_memory_limit", set_memory_limit},
     {"fail_allocation", fail_allocation},
     {"set_num_threads", set_num_threads},

@@ -3,6 +3,7 @@
 // asked for them.
 #include "grad/backward.h"
 #include "grad/ops.h"
+#include "grad/rerun.h"
 #include "tensor/apply.h"
 
 #include <stdio.h>
@@ -245,7 +246,22 @@ static nnl_status was_changed(nnl_context *ctx, const nnl_node *node, const nnl_
                     what, place ? " of shape " : "", text);
 }
 
-static nnl_status check_node(nnl_context *ctx, const nnl_node *node) {
+// A value that was not kept and has not been computed again, or -1.
+static int first_dropped(const nnl_node *node) {
+    for (int k = 0; k < node->n_saved; k++) {
+        if (node->saved[k].dropped) return k;
+    }
+    return -1;
+}
+
+// The values that a region did not keep; those of one within another come in two steps.
+static nnl_status restore_values(nnl_context *ctx, nnl_node *node) {
+    nnl_status status = NNL_OK;
+    while (status == NNL_OK && first_dropped(node) >= 0) status = nnl_rerun_restore(ctx, node);
+    return status;
+}
+
+static nnl_status check_node(nnl_context *ctx, nnl_node *node) {
     if (node->freed) {
         return nnl_fail(
             ctx, NNL_ERR_STATE,
@@ -256,11 +272,12 @@ static nnl_status check_node(nnl_context *ctx, const nnl_node *node) {
     if (!node->op->backward) {
         return nnl_fail(ctx, NNL_ERR_STATE, "backward: %s is not differentiable", node->op->name);
     }
-    for (int k = 0; k < node->n_saved; k++) {
+    nnl_status status = restore_values(ctx, node);
+    for (int k = 0; k < node->n_saved && status == NNL_OK; k++) {
         if (node->saved[k].wanted && !node->saved[k].hold.tensor)
             return was_changed(ctx, node, &node->saved[k]);
     }
-    return NNL_OK;
+    return status;
 }
 
 // While the walk itself is recorded, saved results are parts of the graph again: each is exchanged for a look

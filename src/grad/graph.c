@@ -1,6 +1,6 @@
 // graph.c: recording operations, and freeing what was recorded. Long chains are freed in a loop, never by
 // recursion.
-#include "grad/graph.h"
+#include "grad/rerun.h"
 
 #include <string.h>
 
@@ -57,6 +57,7 @@ static void autograd_drop(nnl_autograd *autograd, nnl_node **list) {
 // The saved values first: their tensors hold the same nnl_autograd as the inputs, so that the inputs are the
 // last.
 static void node_drop_contents(nnl_node *node, nnl_node **list) {
+    nnl_rerun_forget(node);
     for (int k = 0; k < node->n_saved; k++) {
         nnl_hold_drop(&node->saved[k].hold);
     }
@@ -140,6 +141,11 @@ static int8_t position_among(const nnl_tensor *t, nnl_tensor *const *list, int c
     return -1;
 }
 
+// Parameters are there anyway; what was computed can be computed again.
+static bool is_dropped(const nnl_node *node, const nnl_tensor *t) {
+    return node->region && !(t->autograd && t->autograd->requires_grad && nnl_is_leaf(t));
+}
+
 // A result is saved without its place in the graph, which would hold the node itself for ever.
 static nnl_status node_save(nnl_node *node, const nnl_recording *r) {
     for (int k = 0, count = saved_count(r); k < count; k++) {
@@ -147,10 +153,13 @@ static nnl_status node_save(nnl_node *node, const nnl_recording *r) {
         nnl_saved *saved = &node->saved[k];
         saved->hold.tensor = NULL;
         saved->wanted = t != NULL;
+        saved->dropped = false;
         node->n_saved = k + 1;
         if (!t) continue;
         saved->output = position_among(t, r->outputs, r->n_outputs);
         saved->input = position_among(t, r->inputs, r->n_inputs);
+        saved->dropped = is_dropped(node, t);
+        if (saved->dropped) continue;
         nnl_tensor *kept = saved->output >= 0 ? nnl_tensor_detach(t) : t;
         if (!kept) return NNL_ERR_MEMORY;
         nnl_hold_take(&saved->hold, kept);
@@ -203,7 +212,8 @@ nnl_status nnl_record(nnl_context *ctx, const nnl_recording *r) {
     }
     node->refs = 1;
     node_take_inputs(node, r);
-    nnl_status status = node_save(node, r);
+    nnl_status status = ctx->region ? nnl_rerun_note(ctx, node) : NNL_OK;
+    if (status == NNL_OK) status = node_save(node, r);
     if (status == NNL_OK) status = node_attach(ctx, node, r);
     nnl_node_release(node);
     return status;

@@ -37,6 +37,7 @@ typedef struct nnl_saved {
     bool wanted;   // there was something to save: without a tensor now, it was changed in place
     int8_t input;  // which of the node's inputs it is, or -1
     int8_t output; // which of its results
+    bool dropped;  // not kept: the node's region computes it again
 } nnl_saved;
 
 struct nnl_node {
@@ -53,7 +54,9 @@ struct nnl_node {
     nnl_autograd **output; // not counted: NULL once nobody can ask
     nnl_saved *saved;
     void *state;
-    nnl_node *next; // in the list of nodes to free
+    nnl_node *next;           // in the list of nodes to free
+    struct nnl_rerun *region; // that computes what was not kept (rerun.h); retained, NULL for most
+    size_t place;             // in the region's list
 };
 
 // What forward tells of itself. Saved tensors are inputs or results.

@@ -257,7 +257,7 @@ static nnl_tensor *with_running(nnl_context *ctx, const operands *o, nnl_norm_ki
         return NULL;
     }
     r->momentum = options->momentum;
-    bool updates = r->mean && norm.groups > 0 && norm.samples > 0;
+    bool updates = r->mean && norm.groups > 0 && norm.samples > 0 && !ctx->repeating;
     return normalized_by(ctx, &norm, o, &(statistics){NULL, updates ? update_running : NULL, r});
 }
 

@@ -141,7 +141,7 @@ static nnl_status batch_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor *
     if (status != NNL_OK) return status;
     *out = nnl_batch_norm(ctx, inputs[0], layer->tensor[RUNNING_MEAN], layer->tensor[RUNNING_VAR],
                           layer->tensor[WEIGHT], layer->tensor[BIAS], &options);
-    if (*out && tracks && layer->training) count_batch(layer->tensor[BATCHES]);
+    if (*out && tracks && layer->training && !ctx->repeating) count_batch(layer->tensor[BATCHES]);
     return *out ? NNL_OK : ctx->status;
 }
 

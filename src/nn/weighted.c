@@ -53,7 +53,11 @@ static nnl_status note_activity(nnl_context *ctx, nnl_layer *layer, int at, nnl_
     for (int k = 0; k < 2; k++) scaled.numbers[k] = option->numbers[k] / (double)samples;
     nnl_tensor_release(layer->pending);
     layer->pending = NULL;
-    return add_penalty(ctx, &scaled, y, &layer->pending);
+    nnl_status status = add_penalty(ctx, &scaled, y, &layer->pending);
+    if (!ctx->repeating) return status;
+    nnl_tensor_release(layer->pending); // the loss has it already
+    layer->pending = NULL;
+    return status;
 }
 
 nnl_status nnl_weighted_finish(nnl_context *ctx, nnl_layer *layer, int at, nnl_tensor *y, bool activated,
