@@ -209,6 +209,7 @@ for _, name in ipairs {
   data[name] = datasets[name]
 end
 data.DataLoader = require "nnlua.loader"
+data.BucketSampler = require "nnlua.bucket"
 
 -- ---- the other readers, and the collections that people know
 

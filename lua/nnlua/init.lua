@@ -16,7 +16,7 @@ local inside = {
   save_tensors = true, load_tensors = true, csv = true, readers = true, sound = true, tensor_id = true,
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
-  events = true, run_program = true, feed = true, checkpoint = true, in_checkpoint = true,
+  events = true, run_program = true, feed = true, checkpoint = true, in_checkpoint = true, text = true,
 }
 inside.kept = true -- of Lua 5.1
 
@@ -40,7 +40,7 @@ local wholes = {
   help = "help",
   audio = "audio", callbacks = "callbacks", data = "data", image = "image", lora = "lora", metrics = "metrics",
   optim = "optim",
-  plot = "plot", tensorboard = "tensorboard", utils = "utils",
+  plot = "plot", tensorboard = "tensorboard", text = "text", utils = "utils",
 }
 
 -- All names, those of parts that are not loaded yet included.

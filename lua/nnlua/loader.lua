@@ -22,6 +22,7 @@ end
 
 --- The number of batches.
 function DataLoader:__len()
+  if self.batch_sampler then return datasets.length(self.batch_sampler) end
   local total = count_of(self)
   local whole = (total - total % self.batch_size) / self.batch_size
   if not self.drop_last and total % self.batch_size > 0 then whole = whole + 1 end
@@ -183,12 +184,37 @@ local function by_samples(self, told, transform, order, skip)
   end)
 end
 
+-- Batches of the positions that a sampler of batches gives.
+local function by_plan(self, skip)
+  local plan, at = self.batch_sampler:batches(), skip
+  local whole = self.dataset.get_batch and not (self.collate or self.transform or self.dataset.transform)
+  return function()
+    at = at + 1
+    local positions = plan[at]
+    if positions == nil then return nil end
+    if type(positions) == "table" then positions = core.tensor(positions, { dtype = "int64" }) end
+    if whole then return self.dataset:get_batch(positions) end
+    local samples = {}
+    for _, position in ipairs(positions:tolist()) do
+      local sample = transformed(self, got(self, self.dataset:get(position)))
+      if sample.n > 0 then samples[#samples + 1] = sample end
+    end
+    if #samples == 0 then check.fail(who, ("no sample of batch %d can be loaded"):format(at)) end
+    return (self.collate or collate)(samples)
+  end
+end
+
 --- for x, y in loader:batches() do
 -- @param options table? skip (batches at the beginning that are left out without being loaded; the others are the same
 -- as without it)
 function DataLoader:batches(options)
   options = check.options(who .. ":batches", options, { skip = "whole" })
-  local skip, order = options.skip or 0, order_of(self)
+  local skip = options.skip or 0
+  if self.batch_sampler then
+    self.skipped, self.skipped_because = 0, nil
+    return by_plan(self, skip)
+  end
+  local order = order_of(self)
   local told = self.dataset.feed and self.dataset:feed()
   local transform, mixed = all_transforms(told and told.transform, self.transform)
   self.skipped, self.skipped_because = 0, nil
@@ -211,7 +237,7 @@ end
 
 local loader_options = {
   batch_size = "count", shuffle = "boolean", drop_last = "boolean", collate = "function", transform = "any",
-  workers = "whole", prefetch = "count", sampler = "any", on_error = "string",
+  workers = "whole", prefetch = "count", sampler = "any", on_error = "string", batch_sampler = "table",
 }
 local on_errors = { raise = true, skip = true }
 local sampler_options = { weights = "any", count = "count", replacement = "boolean" }
@@ -238,6 +264,22 @@ local function check_weights(sampler, total)
   return { weights = weights, count = count, replacement = replacement }
 end
 
+-- What tells its batches by itself leaves nothing to these.
+local function check_batch_sampler(options)
+  local sampler = options.batch_sampler
+  if not sampler then return nil end
+  for _, name in ipairs { "batch_size", "shuffle", "sampler", "drop_last", "workers" } do
+    if options[name] ~= nil then
+      check.fail(who, ("options batch_sampler and %s: the batch sampler tells the batches, so %s must be left out")
+        :format(name, name))
+    end
+  end
+  if type(sampler.batches) ~= "function" then
+    check.expect(who, "option batch_sampler", sampler, "something with batches(), such as nn.data.BucketSampler")
+  end
+  return sampler
+end
+
 local function check_sampler(sampler, total)
   if sampler == nil then return nil end
   if type(sampler) == "table" and not core.is_tensor(sampler) and sampler.weights ~= nil then
@@ -251,7 +293,9 @@ end
 -- @param options table? batch_size (32), shuffle (false), drop_last (false: the last batch may be smaller), sampler
 -- (positions, a list or tensor; or {weights, count, replacement = true}: each sample as likely as its weight),
 -- transform (one of nn.image's, of the first value; or a function of a sample's values), collate (function of a list
--- of samples, each a list of values), workers (threads that make batches ahead: 1 where files are read or a transform
+-- of samples, each a list of values: see nn.text.collate), batch_sampler (such as nn.data.BucketSampler: its batches()
+-- gives a list of the positions of each batch, its length is their number; in the place of batch_size, shuffle, sampler
+-- and drop_last), workers (threads that make batches ahead: 1 where files are read or a transform
 -- is nn.image's, else 0; what Lua functions make is made on the caller's thread), prefetch (2: batches made ahead),
 -- on_error ("raise"; "skip": samples that cannot be loaded are left out, and counted in the field `skipped`, whose
 -- reason is in `skipped_because`)
@@ -265,6 +309,7 @@ local function new(dataset, options)
     check.fail(who, "options sampler and shuffle: the sampler tells the order, so shuffle must be left out")
   end
   return setmetatable({
+    batch_sampler = check_batch_sampler(options),
     dataset = dataset, batch_size = compat.to_integer(options.batch_size or 32), shuffle = options.shuffle,
     drop_last = options.drop_last, collate = options.collate, sampler = check_sampler(
       options.sampler, datasets.length(dataset)),
