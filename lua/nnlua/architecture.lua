@@ -88,6 +88,7 @@ end
 
 -- A class of ours, or one that the script has defined.
 local function class_named(name)
+  if name:find("^models%.") then require "nnlua.models" end
   local class = containers[name] or module.classes[name]
   if class then return class end
   refuse(("the class %s is not known: define it with nn.Module:extend(%q) before loading, or load the tensors alone "

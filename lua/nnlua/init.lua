@@ -17,6 +17,7 @@ local inside = {
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
   events = true, run_program = true, feed = true, checkpoint = true, in_checkpoint = true, text = true,
+  decoder = true, sampler = true, bare_layers = true,
 }
 inside.kept = true -- of Lua 5.1
 
@@ -39,7 +40,7 @@ local parts = {
 local wholes = {
   help = "help",
   audio = "audio", callbacks = "callbacks", data = "data", image = "image", lora = "lora", metrics = "metrics",
-  optim = "optim",
+  models = "models", optim = "optim",
   plot = "plot", tensorboard = "tensorboard", text = "text", utils = "utils",
 }
 

@@ -35,6 +35,7 @@ typedef struct nnl_context {
     struct nnl_rerun *region; // in which operations are recorded now (grad/rerun.h)
     bool repeating; // computing once more: what moves with each batch, such as running statistics, stays
     int64_t live_tensors;
+    bool bare_layers; // layers that are made have no first values: what they load is all that they will hold
     void (*autograd_free)(struct nnl_autograd *); // set by grad/, so that tensor/ need not know it
 
     void *host;

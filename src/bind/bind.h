@@ -20,6 +20,8 @@ typedef enum nnl_kept {
     NNL_KEPT_FEED,
     NNL_KEPT_TOKENIZER,
     NNL_KEPT_COUNTER,
+    NNL_KEPT_DECODER,
+    NNL_KEPT_SAMPLER,
     NNL_KEPT_CALLBACKS, // Lua functions that the graph holds, by number
     NNL_KEPT_ERROR,     // what a callback raised, on its way through the engine
     NNL_KEPT_OUTPUT,    // the function given to nn.set_output
@@ -55,7 +57,7 @@ nnl_open_part nnl_open_tensor, nnl_open_ops, nnl_open_create, nnl_open_convert, 
     nnl_open_checkpoint, nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init,
     nnl_open_files, nnl_open_csv, nnl_open_json, nnl_open_readers, nnl_open_sound, nnl_open_image,
     nnl_open_feed, nnl_open_text, nnl_open_events, nnl_open_program, nnl_open_print, nnl_open_describe,
-    nnl_open_hint, nnl_open_embed;
+    nnl_open_hint, nnl_open_embed, nnl_open_decoder;
 
 // Functions into the table on top, upvalue 1 being the state.
 void nnl_set_functions(lua_State *L, const luaL_Reg *functions);

@@ -373,6 +373,16 @@ static int layer_load(lua_State *L) {
     return status == NNL_OK ? 0 : nnl_raise(L, bind);
 }
 
+// bare_layers([flag]): whether layers are made without first values from here on, for models that load all of
+// theirs; returns what held before.
+static int bare_layers(lua_State *L) {
+    nnl_context *ctx = nnl_bind_of(L)->ctx;
+    bool before = ctx->bare_layers;
+    if (!lua_isnoneornil(L, 1)) ctx->bare_layers = lua_toboolean(L, 1);
+    lua_pushboolean(L, before);
+    return 1;
+}
+
 static int layer_to(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     nnl_layer *layer = nnl_check_layer(L, bind, 1);
@@ -469,4 +479,6 @@ void nnl_open_layers(lua_State *L) {
     open_classes(L);
     nnl_push_function(L, is_layer, 0);
     lua_setfield(L, NNL_CORE_INDEX, "is_layer");
+    nnl_push_function(L, bare_layers, 0);
+    lua_setfield(L, NNL_CORE_INDEX, "bare_layers");
 }

@@ -60,12 +60,22 @@ static nnl_status check_linear(nnl_context *ctx, const nnl_tensor *x, const nnl_
     return NNL_OK;
 }
 
-// z = x W^T into `out`, all contiguous
+// Whether a weight lies as its transpose, which products read as well.
+static bool is_turned(const nnl_tensor *weight) {
+    return weight->shape.size[0] > 1 && weight->shape.size[1] > 1 && weight->stride[0] == 1 &&
+           weight->stride[1] == weight->shape.size[0];
+}
+
+// z = x W^T into `out`, all contiguous but for a turned weight
 static void product(nnl_context *ctx, const nnl_tensor *x, const nnl_tensor *weight, nnl_tensor *out) {
     size_t columns = (size_t)weight->shape.size[0], in = (size_t)weight->shape.size[1];
     size_t rows = columns > 0 ? (size_t)nnl_tensor_numel(out) / columns : 0;
-    nnl_matrix a = {nnl_tensor_data(x), in > 0 ? in : 1, false},
-               b = {nnl_tensor_data(weight), in > 0 ? in : 1, true};
+    bool turned = is_turned(weight);
+    nnl_matrix a = {nnl_tensor_data(x), in > 0 ? in : 1, false}, b = {nnl_tensor_data(weight),
+                                                                      turned   ? columns
+                                                                      : in > 0 ? in
+                                                                               : 1,
+                                                                      !turned};
     nnl_gemm(ctx->kernels, ctx->pool, nnl_tensor_compute(x), rows, columns, in, 1, a, b, 0,
              nnl_tensor_data(out), columns > 0 ? columns : 1);
 }
@@ -132,7 +142,8 @@ static nnl_tensor *linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, n
 nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                        nnl_unary activation) {
     if (check_linear(ctx, x, weight, bias) != NNL_OK) return NULL;
-    nnl_tensor *a = nnl_contiguous(ctx, x), *w = a ? nnl_contiguous(ctx, weight) : NULL;
+    nnl_tensor *a = nnl_contiguous(ctx, x);
+    nnl_tensor *w = !a ? NULL : is_turned(weight) ? nnl_tensor_retain(weight) : nnl_contiguous(ctx, weight);
     nnl_tensor *b = w && bias ? nnl_contiguous(ctx, bias) : NULL;
     nnl_tensor *out = w && (b || !bias) ? linear(ctx, a, w, b, activation) : NULL;
     nnl_tensor_release(a);

@@ -421,6 +421,20 @@ typedef struct nnl_attention_kernels {
     void (*rotate[2])(size_t n, void *y, const void *x, const void *turn, bool neighbours, bool back);
 } nnl_attention_kernels;
 
+// One token's way through a language model (nn/decoder.c), by the dtype of the weights; NULL for those that
+// have none.
+typedef struct nnl_decode_kernels {
+    // y[j] = sum_i x[i] * w[j][i] for the n rows of w, each k long, ld apart; or added to y
+    void (*dots[NNL_DTYPE_COUNT])(size_t n, size_t k, float *y, const float *x, const void *w, size_t ld,
+                                  bool add);
+    // the same for weights that lie transposed: y[j] = sum_i x[i] * w[i][j], k rows of n, ld apart
+    void (*sums[NNL_DTYPE_COUNT])(size_t n, size_t k, float *y, const float *x, const void *w, size_t ld,
+                                  bool add);
+    // y = (x - mean) / sqrt(mean square + eps) * w + b; the mean is 0 where it is not centred; b may be NULL
+    void (*norm)(size_t n, float *y, const float *x, const float *w, const float *b, double eps,
+                 bool centred);
+} nnl_decode_kernels;
+
 typedef struct nnl_recurrent_kernels {
     nnl_cell_step_fn *step[NNL_CELL_COUNT][NNL_COMPUTE_COUNT];
     nnl_cell_back_fn *back[NNL_CELL_COUNT][NNL_COMPUTE_COUNT];
@@ -472,6 +486,7 @@ typedef struct nnl_fft_kernels {
     GROUP(gemm)                                                                                              \
     GROUP(product)                                                                                           \
     GROUP(attention)                                                                                         \
+    GROUP(decode)                                                                                            \
     GROUP(recurrent)                                                                                         \
     GROUP(conv)                                                                                              \
     GROUP(winograd)                                                                                          \

@@ -17,6 +17,7 @@
     GROUP(embedding)                                                                                         \
     GROUP(recurrent)                                                                                         \
     GROUP(attention)                                                                                         \
+    GROUP(heads)                                                                                             \
     GROUP(transformer)                                                                                       \
     GROUP(position)                                                                                          \
     GROUP(loss)

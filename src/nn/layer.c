@@ -110,7 +110,7 @@ static nnl_status make_tensor(nnl_context *ctx, nnl_layer *layer, int k) {
     bool counts = nnl_layer_slot_at(layer, k)->counts;
     layer->tensor[k] = nnl_tensor_new(ctx, counts ? NNL_INT64 : layer->dtype, &shape);
     if (!layer->tensor[k]) return ctx->status;
-    nnl_apply_fill(layer->tensor[k], nnl_number_float(0));
+    if (!ctx->bare_layers) nnl_apply_fill(layer->tensor[k], nnl_number_float(0));
     return nnl_layer_slot_at(layer, k)->buffer ? NNL_OK : nnl_set_requires_grad(ctx, layer->tensor[k], true);
 }
 
@@ -119,7 +119,8 @@ static nnl_status make_tensors(nnl_context *ctx, nnl_layer *layer) {
     for (int k = 0; k < layer->slots && status == NNL_OK; k++) {
         if (is_shaped(layer, k)) status = make_tensor(ctx, layer, k);
     }
-    if (status == NNL_OK && layer->class->reset) status = layer->class->reset(ctx, layer);
+    if (status == NNL_OK && layer->class->reset && !ctx->bare_layers)
+        status = layer->class->reset(ctx, layer);
     return status;
 }
 
@@ -311,9 +312,15 @@ static nnl_tensor *stand_in(nnl_context *ctx, const nnl_tensor *t, const nnl_ten
     return NULL;
 }
 
+// A matrix may lie as its transpose: products read both.
+static bool is_matrix(const nnl_tensor *t) {
+    return t->shape.ndim == 2 && t->stride[0] == 1 && t->stride[1] == t->shape.size[0];
+}
+
 nnl_status nnl_layer_adopt(nnl_context *ctx, nnl_layer *layer, int slot, const nnl_tensor *values) {
     nnl_tensor *t = layer->tensor[slot];
-    bool fits = t && t->refs == 1 && t->dtype == values->dtype && nnl_tensor_is_contiguous(values) &&
+    bool fits = t && t->refs == 1 && t->dtype == values->dtype &&
+                (nnl_tensor_is_contiguous(values) || is_matrix(values)) &&
                 nnl_shape_equal(&t->shape, &values->shape);
     if (!fits) return nnl_layer_load(ctx, layer, slot, values);
     nnl_tensor *look = stand_in(ctx, t, values);

@@ -1,30 +1,43 @@
 // position.c: where in a sequence an element is: PositionalEncoding (Vaswani et al. 2017) and RotaryEmbedding
 // (Su et al. 2021). Both look up tables of sines and cosines, made once for as many positions as were seen.
+#include "nn/position.h"
 #include "nn/classes.h"
 #include "tensor/apply.h"
 
 #include <math.h>
 
-// A table: row p (from 0) holds a sine and a cosine of p / base^(2 k / dim) for k = 0, 1, ...
+#define TURN 6.283185307179586
+
+double nnl_rotary_period(const nnl_rotary *r, int64_t pair) {
+    double period = pow(r->base, (double)(2 * pair) / (double)r->dim), slow = period * r->factor;
+    if (r->original <= 0) return slow;
+    double turns = r->original / (TURN * period);
+    if (turns >= r->high || turns <= r->low) return turns >= r->high ? period : slow;
+    double share = (turns - r->low) / (r->high - r->low);
+    return 1 / ((1 - share) / slow + share / period);
+}
+
+// A table: row p (from 0) holds a sine and a cosine of p / period for pairs 0, 1, ...
 typedef struct table_form {
     int64_t size; // of a row
-    double base;
-    int64_t dim;
+    nnl_rotary rotary;
     bool cosines_first;
 } table_form;
 
-static void fill_row(const table_form *form, int64_t row, double *out) {
-    for (int64_t k = 0; k < form->size; k++) {
-        double angle = (double)row / pow(form->base, (double)(k / 2 * 2) / (double)form->dim);
-        out[k] = (k % 2 == 0) == form->cosines_first ? cos(angle) : sin(angle);
+static void fill_column(const table_form *form, int64_t column, int64_t rows, double *out) {
+    double period = nnl_rotary_period(&form->rotary, column / 2);
+    bool cosine = (column % 2 == 0) == form->cosines_first;
+    for (int64_t row = 0; row < rows; row++) {
+        double angle = (double)row / period;
+        out[row * form->size] = cosine ? cos(angle) : sin(angle);
     }
 }
 
 static nnl_tensor *table_new(nnl_context *ctx, const table_form *form, int64_t rows, nnl_dtype dtype) {
     nnl_tensor *exact = nnl_tensor_new(ctx, NNL_FLOAT64, &(nnl_shape){2, {rows, form->size}});
     nnl_tensor *table = exact ? nnl_tensor_new(ctx, dtype, &exact->shape) : NULL;
-    for (int64_t row = 0; table && row < rows; row++)
-        fill_row(form, row, (double *)nnl_tensor_data(exact) + row * form->size);
+    for (int64_t column = 0; table && column < form->size; column++)
+        fill_column(form, column, rows, (double *)nnl_tensor_data(exact) + column);
     if (table) nnl_apply_copy(table, exact);
     nnl_tensor_release(exact);
     return table;
@@ -34,7 +47,8 @@ static nnl_tensor *table_new(nnl_context *ctx, const table_form *form, int64_t r
 static nnl_tensor *table_rows(nnl_context *ctx, nnl_layer *layer, const table_form *form, int64_t first,
                               int64_t rows, nnl_dtype dtype) {
     nnl_tensor *table = layer->table;
-    if (!table || table->dtype != dtype || table->shape.size[0] < first + rows) {
+    if (!table || table->dtype != dtype || table->shape.size[0] < first + rows ||
+        table->shape.size[1] != form->size) {
         int64_t wanted = 64;
         while (wanted < first + rows) wanted *= 2;
         nnl_tensor *fresh = table_new(ctx, form, wanted, dtype);
@@ -43,6 +57,12 @@ static nnl_tensor *table_rows(nnl_context *ctx, nnl_layer *layer, const table_fo
         layer->table = table = fresh;
     }
     return nnl_slice(ctx, table, 0, first, rows, 1);
+}
+
+nnl_tensor *nnl_rotary_rows(nnl_context *ctx, nnl_layer *layer, const nnl_rotary *rotary, int64_t first,
+                            int64_t rows, nnl_dtype dtype) {
+    table_form form = {.size = rotary->dim, .rotary = *rotary, .cosines_first = true};
+    return table_rows(ctx, layer, &form, first, rows, dtype);
 }
 
 // ---- PositionalEncoding
@@ -72,7 +92,8 @@ static nnl_status encoding_forward(nnl_context *ctx, nnl_layer *layer, nnl_tenso
     nnl_tensor *x = inputs[0];
     nnl_status status = check_sequence(ctx, layer, x);
     if (status != NNL_OK) return status;
-    table_form form = {.size = layer->option[DIM].i, .base = 10000, .dim = layer->option[DIM].i};
+    table_form form = {.size = layer->option[DIM].i,
+                       .rotary = {.dim = layer->option[DIM].i, .base = 10000, .factor = 1}};
     nnl_tensor *rows =
         table_rows(ctx, layer, &form, layer->call[0].i, x->shape.size[x->shape.ndim - 2], x->dtype);
     nnl_tensor *sum = rows ? nnl_add(ctx, x, rows) : NULL;
@@ -108,9 +129,10 @@ static nnl_status rotary_forward(nnl_context *ctx, nnl_layer *layer, nnl_tensor 
         return nnl_fail(ctx, NNL_ERR_DTYPE, "nn.RotaryEmbedding: expected input of a float dtype, got %s",
                         nnl_dtype_get(x->dtype)->name);
     }
-    table_form form = {.size = dim, .base = layer->option[BASE].d, .dim = dim, .cosines_first = true};
+    nnl_rotary rotary = {.dim = dim, .base = layer->option[BASE].d, .factor = 1};
     nnl_dtype dtype = x->dtype == NNL_FLOAT64 ? NNL_FLOAT64 : NNL_FLOAT32;
-    nnl_tensor *turns = table_rows(ctx, layer, &form, layer->call[0].i, x->shape.size[ndim - 2], dtype);
+    nnl_tensor *turns =
+        nnl_rotary_rows(ctx, layer, &rotary, layer->call[0].i, x->shape.size[ndim - 2], dtype);
     *out = turns ? nnl_rotate(ctx, x, turns, layer->option[INTERLEAVED].i != 0) : NULL;
     nnl_tensor_release(turns);
     return *out ? NNL_OK : ctx->status;

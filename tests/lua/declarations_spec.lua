@@ -36,6 +36,7 @@ local recipes = {
   TransformerEncoderLayer = {{4, 2, {dim_feedforward = 5, dropout = 0}}, function() return randn(2, 3, 4) end},
   TransformerDecoderLayer = {{4, 2, {dim_feedforward = 5, dropout = 0}},
     function() return randn(2, 3, 4), randn(2, 2, 4) end},
+  CausalAttention = {{2, {kv_heads = 1, rotary = true}}, function() return randn(2, 3, 8) end},
   PositionalEncoding = {{4, {dropout = 0}}, function() return randn(2, 3, 4) end},
   RotaryEmbedding = {{4}, function() return randn(1, 2, 3, 4) end},
   BCELoss = {{}, function() return nn.rand({2, 3}, f64) * 0.8 + 0.1, nn.rand({2, 3}, f64) end},
