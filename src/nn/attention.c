@@ -139,12 +139,13 @@ static nnl_status add_keys(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor
 
 // ---- the cache
 
-static nnl_status check_cache(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *const *heads) {
+// Whether it has room for `needed` keys and values beside these heads of one of the inputs.
+static nnl_status check_cache(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *const *heads,
+                              const nnl_tensor *k, int64_t needed) {
     char got[NNL_SHAPE_TEXT];
-    const nnl_tensor *cache = m->cache, *k = heads[1];
+    const nnl_tensor *cache = m->cache;
     bool batched = k->shape.ndim == 4 && cache->shape.ndim == 4;
-    int64_t needed = m->offset + last_size(k, 2);
-    if (nnl_grad_wanted(ctx, heads, 3) || nnl_requires_grad(cache)) {
+    if (nnl_grad_wanted(ctx, heads, m->cached ? 1 : 3) || nnl_requires_grad(cache)) {
         return nnl_fail(ctx, NNL_ERR_STATE, "%s: a cache is for generation: call the layer in nn.no_grad",
                         m->who);
     }
@@ -178,9 +179,25 @@ static nnl_tensor *through_cache(nnl_context *ctx, const nnl_multi_head *m, int 
 }
 
 static nnl_status use_cache(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor **heads) {
-    nnl_status status = check_cache(ctx, m, heads);
+    nnl_status status = check_cache(ctx, m, heads, heads[1], m->offset + last_size(heads[1], 2));
     for (int i = 1; i < 3 && status == NNL_OK; i++)
         status = replace(ctx, &heads[i], through_cache(ctx, m, i - 1, heads[i]));
+    return status;
+}
+
+// Heads of the query; those of keys and values of `rows` positions are in the cache.
+static nnl_status project_query(nnl_context *ctx, const nnl_multi_head *m, nnl_tensor *query, int64_t rows,
+                                nnl_tensor **heads) {
+    nnl_status status =
+        m->in_weight ? project_packed(ctx, m, query, 0, 1, heads) : project_one(ctx, m, query, 0, heads);
+    if (status == NNL_OK) status = check_cache(ctx, m, heads, heads[0], rows);
+    for (int i = 1; i < 3 && status == NNL_OK; i++) {
+        nnl_tensor *part = nnl_select(ctx, m->cache, 0, i - 1);
+        nnl_tensor *used = part ? nnl_slice(ctx, part, 1, 0, rows, 1) : NULL;
+        status = used ? nnl_split_heads(ctx, used, 1, m->heads, &heads[i]) : ctx->status;
+        nnl_tensor_release(part);
+        nnl_tensor_release(used);
+    }
     return status;
 }
 
@@ -336,7 +353,7 @@ static nnl_status attend_masked(nnl_context *ctx, const nnl_multi_head *m, nnl_t
                                 nnl_tensor **out) {
     nnl_attention_options options = {
         .blocked = true, .dropout = m->dropout, .scale = (double)NAN, .offset = m->cache ? m->offset : 0};
-    nnl_status status = m->cache ? use_cache(ctx, m, heads) : NNL_OK;
+    nnl_status status = m->cache && !m->cached ? use_cache(ctx, m, heads) : NNL_OK;
     if (status != NNL_OK) return status;
     nnl_shape scores = heads[0]->shape;
     scores.size[scores.ndim - 1] = last_size(heads[1], 2);
@@ -351,7 +368,10 @@ nnl_status nnl_multi_head_attention(nnl_context *ctx, const nnl_multi_head *m, n
                                     nnl_tensor *key, nnl_tensor *value, nnl_tensor **out) {
     nnl_tensor *x[3] = {query, key, value}, *heads[3] = {NULL};
     nnl_status status = check_inputs(ctx, m, x);
-    if (status == NNL_OK) status = project(ctx, m, x, heads);
+    if (status == NNL_OK) {
+        status =
+            m->cached ? project_query(ctx, m, query, last_size(key, 2), heads) : project(ctx, m, x, heads);
+    }
     if (status == NNL_OK) status = attend_masked(ctx, m, heads, out);
     for (int i = 0; i < 3; i++) nnl_tensor_release(heads[i]);
     return status;

@@ -23,6 +23,7 @@ typedef struct nnl_multi_head {
     bool causal, need_weights, average_weights;
     nnl_tensor *cache; // (2, N, most, dim): keys and values of earlier calls, then of this one, or NULL
     int64_t offset;    // how many there are of earlier calls
+    bool cached;       // the cache has all keys and values: only the query is projected
 } nnl_multi_head;
 
 // query (N, L, dim), key and value (N, S, size), or all without N. out[0] as query, out[1] the weights (N, L,

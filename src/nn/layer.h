@@ -10,7 +10,7 @@
 #define NNL_SLOT_NAME 64
 #define NNL_LAYER_INPUTS 4
 #define NNL_LAYER_RESULTS 4
-#define NNL_CALL_OPTIONS 8
+#define NNL_CALL_OPTIONS 12 // the most that a call takes
 
 // A parameter or buffer. Its name may have dots, as if an inner layer held it. Its shape is told in the
 // options' names: "out in", "4*hidden in/groups kernel[0] kernel[1]", "sizes[*]" for a whole list; "" is a

@@ -165,7 +165,8 @@ enum {
     TARGET_CAUSAL,
     MEMORY_CAUSAL,
     TARGET_CACHE,
-    TARGET_OFFSET
+    TARGET_OFFSET,
+    MEMORY_CACHE
 };
 
 static nnl_tensor *target_attention(nnl_context *ctx, nnl_layer *layer, nnl_tensor *x, nnl_tensor *memory) {
@@ -186,6 +187,8 @@ static nnl_tensor *memory_attention(nnl_context *ctx, nnl_layer *layer, nnl_tens
     m.mask = call[MEMORY_MASK].tensor;
     m.padding = call[MEMORY_PADDING].tensor;
     m.causal = call[MEMORY_CAUSAL].i != 0;
+    m.cache = call[MEMORY_CACHE].tensor;
+    m.cached = m.cache && call[TARGET_OFFSET].i > 0;
     return attend(ctx, &m, x, memory);
 }
 
@@ -226,6 +229,8 @@ static const nnl_option decoder_call[] = {
     [TARGET_CAUSAL] = FLAG("tgt_is_causal", 0, "whether each position sees itself and earlier ones alone"),
     [MEMORY_CAUSAL] = FLAG("memory_is_causal", 0, "the same of the memory's positions"),
     NNL_CACHE_OPTIONS,
+    [MEMORY_CACHE] = MASK_OPTION("memory_cache", "(2, N, S, d_model): keys and values of the memory, which a "
+                                                 "call at offset 0 writes and later ones read"),
     {.name = NULL}};
 
 #define SIZE(n, is_positional, value, text)                                                                  \

@@ -425,6 +425,25 @@ describe("transformer layers", function()
     end)
   end)
 
+  it("decode from caches of the target and of the memory as over the whole sequence", function()
+    local layer = filled(nn.TransformerDecoderLayer(4, 2, {dim_feedforward = 5, dtype = "float64", norm_first = true}))
+    local x, memory = randn(2, 4, 4), randn(2, 3, 4)
+    local padding = nn.tensor {{false, false, true}, {false, false, false}}
+    layer:eval()
+    nn.no_grad(function()
+      local whole = layer(x, memory, {tgt_is_causal = true, memory_key_padding_mask = padding})
+      local own, seen = nn.zeros(2, 2, 4, 4, DOUBLE), nn.zeros(2, 2, 3, 4, DOUBLE)
+      for t = 1, 4 do
+        local given = t == 1 and memory or memory * 0 -- what is in the cache counts
+        close(layer(x[{{}, {t, t}}], given, {
+          cache = own, memory_cache = seen, offset = t - 1, memory_key_padding_mask = padding,
+        }), whole[{{}, {t, t}}], 1e-12)
+      end
+      local message = message_of(layer, x, memory, {memory_cache = nn.zeros(2, 2, 2, 4, DOUBLE), offset = 1})
+      assert(message:find("expected a cache (2, 2, 3 or more, 4) of float64", 1, true))
+    end)
+  end)
+
   it("say what shapes they expected", function()
     local encoder = nn.TransformerEncoderLayer(4, 2, {dim_feedforward = 4})
     local message = message_of(encoder, nn.randn(2, 3, 5))
