@@ -10,6 +10,128 @@ local function check_path(who, path)
   if type(path) ~= "string" then check.expect(who, "path", path, "a string") end
 end
 
+--- All bytes of a file, plain or in gzip, as a string.
+-- @param path string
+-- @return string; nil and a message where the file cannot be read
+function readers.bytes(path)
+  check_path("nn.data.bytes", path)
+  return core.readers.bytes(path)
+end
+
+--- The lines of a text file, plain or in gzip, without what ends them: \n or \r\n.
+-- @param path string
+-- @return list of strings; nil and a message where the file cannot be read
+function readers.lines(path)
+  check_path("nn.data.lines", path)
+  local text, message = readers.bytes(path)
+  if not text then return nil, message end
+  local lines = {}
+  if text ~= "" and text:sub(-1) ~= "\n" then text = text .. "\n" end
+  for line in text:gmatch("(.-)\r?\n") do lines[#lines + 1] = line end
+  return lines
+end
+
+--- The names of what is in a folder, sorted.
+-- @param path string
+-- @return list of strings; nil and a message where the folder cannot be read
+function readers.folder(path)
+  check_path("nn.data.folder", path)
+  return core.readers.folder(path)
+end
+
+-- ---- tar
+
+local BLOCK = 512
+
+-- A text field ends at its first zero byte.
+local function field(header, first, last)
+  return (header:sub(first, last):match("^[^%z]*"))
+end
+
+local function octal(text)
+  return tonumber(text:match("^[ %z]*([0-7]+)[ %z]*$") or "", 8)
+end
+
+-- The sum of all bytes of a header, its own field counting as blanks.
+local function is_header(header)
+  local sum = 8 * 32
+  for i = 1, BLOCK do
+    if i < 149 or i > 156 then sum = sum + header:byte(i) end
+  end
+  return octal(header:sub(149, 156)) == sum
+end
+
+local function tar_name(header, long)
+  local name, prefix = field(header, 1, 100), field(header, 346, 500)
+  if long then return long end
+  if header:sub(258, 262) == "ustar" and header:sub(263, 263) == "\0" and prefix ~= "" then
+    return prefix .. "/" .. name
+  end
+  return name
+end
+
+-- The name in the records "length path=name\n" of POSIX.1-2001, which hold for the next file.
+local function pax_name(records)
+  local name
+  while records ~= "" do
+    local length = tonumber(records:match("^(%d+) ") or "")
+    if not length or length < 5 or length > #records then return name end
+    name = records:sub(1, length):match("^%d+ path=(.*)\n$") or name
+    records = records:sub(length + 1)
+  end
+  return name
+end
+
+-- Kinds of entries: those that are files, and those whose contents tell the name of the next one.
+local is_file = { ["0"] = true, ["\0"] = true, ["7"] = true }
+local long_names = {
+  L = function(contents) return field(contents, 1, -1) end,
+  x = pax_name,
+}
+
+local function untar(bytes)
+  local names, contents, at, long = {}, {}, 1, nil
+  while at + BLOCK - 1 <= #bytes do
+    local header = bytes:sub(at, at + BLOCK - 1)
+    if not header:find("[^%z]") then break end
+    local size = octal(header:sub(125, 136))
+    if not is_header(header) or not size then
+      return nil, ("no tar archive: there is no header at byte %d"):format(at - 1)
+    end
+    at = at + BLOCK
+    if at + size - 1 > #bytes then return nil, "the archive ends in the middle of " .. tar_name(header, long) end
+    local kind = header:sub(157, 157)
+    local body = (is_file[kind] or long_names[kind]) and bytes:sub(at, at + size - 1)
+    if long_names[kind] then
+      long = long_names[kind](body) or long
+    else
+      local name = tar_name(header, long)
+      if is_file[kind] and name:sub(-1) ~= "/" then
+        if not contents[name] then names[#names + 1] = name end
+        contents[name] = body
+      end
+      long = nil
+    end
+    at = at + math.ceil(size / BLOCK) * BLOCK
+  end
+  return contents, names
+end
+
+--- The files in a tar archive, plain or in gzip: nothing is written to the disk.
+-- @param path string
+-- @return table with the bytes of each file by its name in the archive, and a list of the names in the archive's order
+-- (of files with one name the last counts); nil and a message where it cannot be read
+function readers.tar(path)
+  check_path("nn.data.tar", path)
+  local bytes, message = readers.bytes(path)
+  if not bytes then return nil, message end
+  local contents, names = untar(bytes)
+  if not contents then return nil, ("%s: %s"):format(path, names) end
+  return contents, names
+end
+
+-- ---- tensors
+
 --- Read an IDX file, the format of MNIST's, plain or in gzip.
 -- @param path string
 -- @return tensor of the file's shape: uint8, int32, float32 or float64; int64 where the file has integers of 8 or 16

@@ -4,6 +4,7 @@
 #include "io/folder.h"
 #include "io/idx.h"
 #include "io/npy.h"
+#include "io/source.h"
 
 // The tensor, which is taken, or nil and a message.
 static int push_read(lua_State *L, nnl_bind *bind, nnl_tensor **slot, nnl_tensor *t) {
@@ -26,6 +27,29 @@ static int read_records(lua_State *L) {
     luaL_argcheck(L, size > 0, 2, "a record has at least one byte");
     nnl_tensor **slot = nnl_push_slot(L, bind);
     return push_read(L, bind, slot, nnl_records_read(bind->ctx, path, (size_t)size));
+}
+
+// ---- bytes
+
+static int push_bytes(lua_State *L) {
+    const nnl_bytes *bytes = lua_touserdata(L, 1);
+    lua_pushlstring(L, bytes->length > 0 ? bytes->data : "", bytes->length);
+    return 1;
+}
+
+static void free_bytes(void *bytes) { nnl_bytes_free(bytes); }
+
+// readers.bytes(path): all of a file as a string.
+static int read_bytes(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    const char *path = nnl_check_path(L, 1);
+    nnl_bytes bytes = {.ctx = bind->ctx};
+    nnl_push_holding(L, push_bytes, &bytes);
+    if (nnl_source_file(bind->ctx, path, &bytes) != NNL_OK) {
+        nnl_bytes_free(&bytes);
+        return nnl_fail_io(L, bind);
+    }
+    return nnl_run_holding(L, 0, 1, free_bytes, &bytes);
 }
 
 // ---- NumPy's files
@@ -112,8 +136,9 @@ static int read_folder(lua_State *L) {
 
 void nnl_open_readers(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"idx", read_idx}, {"records", read_records}, {"npy", read_npy},       {"write_npy", write_npy},
-        {"npz", read_npz}, {"write_npz", write_npz},  {"folder", read_folder}, {NULL, NULL}};
+        {"idx", read_idx},        {"records", read_records}, {"npy", read_npy},
+        {"write_npy", write_npy}, {"npz", read_npz},         {"write_npz", write_npz},
+        {"folder", read_folder},  {"bytes", read_bytes},     {NULL, NULL}};
     lua_newtable(L);
     nnl_set_functions(L, functions);
     lua_setfield(L, NNL_CORE_INDEX, "readers");

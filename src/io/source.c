@@ -1,6 +1,8 @@
 // source.c: plain bytes, and zlib's inflate with its memory from the context.
 #include "io/source.h"
 
+#include "io/file.h"
+
 #include <string.h>
 
 #ifdef NNL_HAVE_ZLIB
@@ -192,4 +194,18 @@ nnl_status nnl_source_rest(nnl_source *source, nnl_bytes *out) {
         out->length += got;
         if (got < room) return NNL_OK;
     }
+}
+
+nnl_status nnl_source_file(nnl_context *ctx, const char *path, nnl_bytes *out) {
+    nnl_mapping *mapping = nnl_mapping_new(ctx, path);
+    if (!mapping) return ctx->status;
+    nnl_source source;
+    nnl_coding coding = nnl_is_gzip(mapping->data, mapping->size) ? NNL_GZIP : NNL_PLAIN;
+    nnl_status status = nnl_source_open(&source, ctx, mapping->data, mapping->size, coding);
+    if (status == NNL_OK) {
+        status = nnl_source_rest(&source, out);
+        nnl_source_close(&source);
+    }
+    nnl_mapping_release(mapping);
+    return status == NNL_OK ? status : nnl_file_blame(ctx, path);
 }

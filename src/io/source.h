@@ -45,6 +45,9 @@ nnl_status nnl_source_end(nnl_source *source);
 // All of the rest, behind what `out` holds.
 nnl_status nnl_source_rest(nnl_source *source, nnl_bytes *out);
 
+// All of a file, plain or unpacked by gzip, behind what `out` holds. Messages begin with the path.
+nnl_status nnl_source_file(nnl_context *ctx, const char *path, nnl_bytes *out);
+
 // The CRC-32 of zip files, going on from `sum`, which is 0 at first.
 uint32_t nnl_crc32(uint32_t sum, const void *data, size_t size);
 
