@@ -210,6 +210,61 @@ function audio.amplitude_to_db(x, options)
   return y:clamp(y:max():item() - options.top_db)
 end
 
+--- Noise added so that it is as much quieter than each signal as asked for.
+-- @param x tensor (..., samples)
+-- @param noise tensor that broadcasts to x
+-- @param snr number in dB (20: the noise has a tenth of the signal's amplitude), or a tensor with one for each signal,
+-- of x's dimensions before the last
+-- @return tensor of x's shape
+function audio.add_noise(x, noise, snr)
+  local who = "nn.audio.add_noise"
+  check.tensor(who, "samples", x)
+  check.tensor(who, "noise", noise)
+  if core.is_tensor(snr) then
+    snr = snr:unsqueeze(-1)
+  elseif type(snr) ~= "number" then
+    check.expect(who, "snr", snr, "a number of dB or a tensor")
+  end
+  local power = (x * x):mean(-1, true) / (noise * noise):mean(-1, true):clamp(1e-20)
+  return x + noise * (power * 10 ^ (snr * -0.1)):sqrt()
+end
+
+-- True for a stretch of random length and place along the last dimension of (N, size).
+local function stretches(count, size, most)
+  local length = (core.rand(count, 1) * (most + 1)):floor():clamp(0, size)
+  local first = (core.rand(count, 1) * (size - length + 1)):floor()
+  local at = core.arange(size)
+  return at:ge(first):logical_and(at:lt(first + length))
+end
+
+local mask_options = {
+  frequency = "whole", time = "whole", frequency_masks = "whole", time_masks = "whole", fill = "number",
+}
+
+--- Hide bands of frequencies and stretches of time at random, as if a model had not heard them (SpecAugment, Park et
+-- al. 2019).
+-- @param x tensor (bands, frames) or (N, ..., bands, frames): each of the N gets masks of its own
+-- @param options table? frequency (8: bands of a mask at most), time (10: frames), frequency_masks (1), time_masks (1),
+-- fill (0: what stands in the place of what is hidden)
+-- @return tensor of x's shape
+function audio.spec_augment(x, options)
+  local who = "nn.audio.spec_augment"
+  check.tensor(who, "features", x)
+  if x.ndim < 2 then check.expect(who, "features", x, "(..., bands, frames)") end
+  options = check.options(who, options, mask_options)
+  local count, bands, frames = x.ndim > 2 and #x or 1, x:size(-2), x:size(-1)
+  local hidden = core.zeros(count, bands, frames, { dtype = "bool" })
+  for _ = 1, options.frequency_masks or 1 do
+    hidden = hidden:logical_or(stretches(count, bands, options.frequency or 8):unsqueeze(3))
+  end
+  for _ = 1, options.time_masks or 1 do
+    hidden = hidden:logical_or(stretches(count, frames, options.time or 10):unsqueeze(2))
+  end
+  local shape = x.shape
+  for d = 2, x.ndim - 2 do shape[d] = 1 end
+  return x:masked_fill(hidden:reshape(shape), options.fill or 0)
+end
+
 --- Samples at another rate.
 -- @param x tensor (..., samples)
 -- @param from integer the rate that they have, in Hz

@@ -217,3 +217,35 @@ describe("Sound", function()
     assert.is_true(support.fail_each(function() assert(nn.data.audio(path)) end) > 2)
   end)
 end)
+
+describe("Sound for training", function()
+  it("gets noise as loud as asked for, one loudness for all or for each signal", function()
+    nn.manual_seed(1)
+    local x, noise, wanted = nn.randn(3, 1000) * 7, nn.randn(3, 1000), { 0, 10, 20 }
+    local function loudness(y)
+      local added = y - x
+      return (10 / math.log(10) * ((x * x):mean(-1) / (added * added):mean(-1)):log()):tolist()
+    end
+    for i, snr in ipairs(loudness(nn.audio.add_noise(x, noise, nn.tensor(wanted)))) do
+      assert.is_true(math.abs(snr - wanted[i]) < 1e-3)
+    end
+    for _, snr in ipairs(loudness(nn.audio.add_noise(x, noise[1], 6))) do assert.is_true(math.abs(snr - 6) < 1e-3) end
+    assert.error_matches(function() nn.audio.add_noise(x, noise, "loud") end, "snr: expected a number of dB")
+  end)
+
+  it("is hidden in bands and stretches that differ from sample to sample", function()
+    nn.manual_seed(2)
+    local x = nn.ones(64, 3, 6, 10)
+    local y = nn.audio.spec_augment(x, { frequency = 2, time = 3, fill = -1 })
+    local hidden = y:eq(-1)
+    assert.same({ 64, 3, 6, 10 }, y.shape)
+    assert.is_true(hidden[{ {}, 1 }]:equal(hidden[{ {}, 3 }])) -- channels of a sample lose the same
+    local bands, frames = hidden[{ {}, 1 }]:all(3):sum(2), hidden[{ {}, 1 }]:all(2):sum(2)
+    assert.same({ 0, 2 }, { bands:min():item(), bands:max():item() })
+    assert.same({ 0, 3 }, { frames:min():item(), frames:max():item() })
+    assert.is_false(hidden[1]:equal(hidden[2]) and hidden[2]:equal(hidden[3]) and hidden[3]:equal(hidden[4]))
+    assert.is_true(nn.audio.spec_augment(x[1][1], { frequency_masks = 0, time = 0 }):equal(x[1][1]))
+    assert.is_true(nn.audio.spec_augment(nn.ones(2, 3), { frequency = 9, time = 9, time_masks = 4 }):numel() == 6)
+    assert.error_matches(function() nn.audio.spec_augment(nn.ones(3)) end, "expected %(%.%.%., bands, frames%)")
+  end)
+end)
