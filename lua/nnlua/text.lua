@@ -1,5 +1,5 @@
 --- nn.text: text to tensors and back. Tokenizers and vocabularies (ids begin with 1), sequences of different lengths,
--- and BLEU. Each part is loaded when it is first used.
+-- beam search, decoding of CTC, BLEU and error rates. Each part is loaded when it is first used.
 
 local core = require "nnlua.core"
 local check = require "nnlua.check"
@@ -8,7 +8,7 @@ local check = require "nnlua.check"
 local places = {
   BPETokenizer = "bpe", CharTokenizer = "pieces", WordTokenizer = "pieces", Vocab = "vocab", bleu = "bleu",
   pad = "sequences", unpad = "sequences", pack = "sequences", padding_mask = "sequences", causal_mask = "sequences",
-  collate = "sequences",
+  collate = "sequences", beam_search = "beam_search", ctc_decode = "ctc", edit_distance = "edits", error_rate = "edits",
 }
 
 local text = {}
