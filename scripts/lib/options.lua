@@ -31,6 +31,7 @@ end
 
 options.count = whole(1, "a whole number from 1")
 options.whole = whole(0, "a whole number from 0")
+options.share = number(function(value) return value >= 0 and value < 1 end, "a number from 0 to below 1")
 options.positive = number(function(value) return value > 0 and value < math.huge end, "a number above 0")
 
 -- ----

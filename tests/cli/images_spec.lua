@@ -47,20 +47,13 @@ local function write_cifar(name, count)
 end
 
 -- Shell commands for a script of scripts/ with these arguments (words), run in `folder`.
-local function command(name, arguments, before)
-  local here = program.shell("pwd").out:gsub("\n", "")
-  local binary = program.path:sub(1, 1) == "/" and program.path or here .. "/" .. program.path
-  return ("cd %s || exit 1\n%s %s %s/scripts/%s %s"):format(
-    program.quote(folder), before or "", program.quote(binary), program.quote(here), name, arguments)
-end
+local function command(...) return program.command(folder, ...) end
 
 local function run(...) return program.shell(command(...)) end
 
 describe("The scripts for images", function()
   setup(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute("mkdir '" .. folder .. "'"))
+    folder = program.folder()
     write_mnist("train", 300)
     write_mnist("t10k", 100)
     write_cifar("train.bin", 60)

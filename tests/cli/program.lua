@@ -64,4 +64,24 @@ function program.run_script(code, arguments)
   return result, path
 end
 
+--- Shell commands for a script of scripts/, run in another folder.
+-- @param folder string
+-- @param name string such as "mnist.lua"
+-- @param arguments string, words for the shell
+-- @param before string? what stands before the program, such as variables
+function program.command(folder, name, arguments, before)
+  local here = program.shell("pwd").out:gsub("\n", "")
+  local binary = program.path:sub(1, 1) == "/" and program.path or here .. "/" .. program.path
+  return ("cd %s || exit 1\n%s %s %s/scripts/%s %s"):format(
+    program.quote(folder), before or "", program.quote(binary), program.quote(here), name, arguments)
+end
+
+--- A new empty folder.
+function program.folder()
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute("mkdir '" .. folder .. "'"))
+  return folder
+end
+
 return program
