@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+// Behind the name of state in bytes: the name of its measures.
+#define SCALE "_scale"
+
 static void push_state(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimizer,
                        const nnl_param_state *p) {
     lua_newtable(L);
@@ -13,6 +16,10 @@ static void push_state(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimi
         if (!p->state[k]) continue;
         nnl_push_borrowed(L, bind, p->state[k]);
         lua_setfield(L, -2, optimizer->class->state[k]);
+        if (!p->scale[k]) continue;
+        lua_pushfstring(L, "%s" SCALE, optimizer->class->state[k]);
+        nnl_push_borrowed(L, bind, p->scale[k]);
+        lua_rawset(L, -3);
     }
 }
 
@@ -51,35 +58,54 @@ int nnl_optimizer_state_dict(lua_State *L) {
 
 // ---- loading
 
+// The slot of a name, which may have `_scale` behind it; -1 where there is none.
 static int state_slot(const nnl_optimizer *optimizer, const char *name) {
     for (int k = 0; k < NNL_MAX_STATE && optimizer->class->state[k]; k++) {
-        if (strcmp(optimizer->class->state[k], name) == 0) return k;
+        size_t length = strlen(optimizer->class->state[k]);
+        if (strncmp(optimizer->class->state[k], name, length) != 0) continue;
+        if (name[length] == 0 || strcmp(name + length, SCALE) == 0) return k;
     }
     return -1;
 }
 
-static void load_entry(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimizer, nnl_param_state *p) {
+// One entry of a parameter's state: the key below the value on top. The step is taken; tensors only looked
+// at.
+static void check_entry(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimizer, nnl_param_state *p) {
     char who[NNL_WHO_ROOM];
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-    int slot = state_slot(optimizer, name);
-    nnl_tensor *values = nnl_to_tensor(L, bind, lua_gettop(L));
     if (strcmp(name, "step") == 0 && nnl_lua_to_integer(L, lua_gettop(L), &p->steps)) return;
-    if (slot < 0 || !values) {
+    if (state_slot(optimizer, name) < 0 || !nnl_to_tensor(L, bind, lua_gettop(L))) {
         nnl_error(L, "%s: load_state_dict: '%s' is no state of this optimizer",
                   nnl_optimizer_who(optimizer, who), name);
     }
-    if (nnl_optimizer_load(bind->ctx, p, slot, values) != NNL_OK) nnl_raise(L, bind);
+}
+
+// State k, of the table on top.
+static void load_slot(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimizer,
+                      const nnl_param_group *group, nnl_param_state *p, int k) {
+    int table = lua_gettop(L);
+    lua_getfield(L, table, optimizer->class->state[k]);
+    lua_pushfstring(L, "%s" SCALE, optimizer->class->state[k]);
+    lua_rawget(L, table);
+    nnl_tensor *values = nnl_to_tensor(L, bind, table + 1), *scale = nnl_to_tensor(L, bind, table + 2);
+    if (values &&
+        nnl_optimizer_load(bind->ctx, optimizer->class, group->option, p, k, values, scale) != NNL_OK)
+        nnl_raise(L, bind);
+    lua_settop(L, table);
 }
 
 // The state of one parameter, at the top of the stack: nil or a table.
-static void load_state(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimizer, nnl_param_state *p) {
+static void load_state(lua_State *L, nnl_bind *bind, const nnl_optimizer *optimizer,
+                       const nnl_param_group *group, nnl_param_state *p) {
     nnl_optimizer_forget(p);
     if (!lua_istable(L, -1)) return;
     lua_pushnil(L);
     while (lua_next(L, -2)) {
-        load_entry(L, bind, optimizer, p);
+        check_entry(L, bind, optimizer, p);
         lua_pop(L, 1);
     }
+    for (int k = 0; k < NNL_MAX_STATE && optimizer->class->state[k]; k++)
+        load_slot(L, bind, optimizer, group, p, k);
 }
 
 static void wrong_groups(lua_State *L, const nnl_optimizer *optimizer) {
@@ -118,7 +144,7 @@ int nnl_optimizer_load_state_dict(lua_State *L) {
         lua_pop(L, 1);
         for (size_t i = 0; i < group->count; i++, position++) {
             lua_rawgeti(L, 4, position);
-            load_state(L, bind, optimizer, &group->params[i]);
+            load_state(L, bind, optimizer, group, &group->params[i]);
             lua_pop(L, 1);
         }
     }

@@ -290,6 +290,18 @@ typedef struct nnl_adaptive_kernels {
     nnl_adaptive_fn *lion[NNL_COMPUTE_COUNT];
 } nnl_adaptive_kernels;
 
+// Numbers in fewer bits (pack.c). nearest: what is between two values becomes the nearest; otherwise one of
+// both by chance, which follows from the seed.
+typedef struct nnl_pack_kernels {
+    // A block in bytes, in the measure of *scale, its largest magnitude; squares: none is negative.
+    void (*to_bytes)(size_t n, const float *x, uint8_t *code, float *scale, bool squares, bool nearest,
+                     uint32_t seed);
+    void (*from_bytes)(size_t n, const uint8_t *code, float scale, bool squares, float *x);
+    // bfloat16
+    void (*to_halves)(size_t n, const float *x, uint16_t *code, bool nearest, uint32_t seed);
+    void (*from_halves)(size_t n, const uint16_t *code, float *x);
+} nnl_pack_kernels;
+
 // Small products in float (see gemm.c for the sizes that they are for), and products of integers.
 typedef struct nnl_product_kernels {
     // out[j] = sum_i x[i] * w[j][i] for the n rows of w, each k long, ld apart
@@ -483,6 +495,7 @@ typedef struct nnl_fft_kernels {
     GROUP(random)                                                                                            \
     GROUP(optim)                                                                                             \
     GROUP(adaptive)                                                                                          \
+    GROUP(pack)                                                                                              \
     GROUP(gemm)                                                                                              \
     GROUP(product)                                                                                           \
     GROUP(attention)                                                                                         \

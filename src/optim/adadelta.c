@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { LR, RHO, EPS, WEIGHT_DECAY, MAXIMIZE };
+enum { LR, RHO, EPS, WEIGHT_DECAY, MAXIMIZE, STATE_DTYPE };
 
 static bool uses_state(const nnl_option_value *option, int k) {
     (void)option;
@@ -38,8 +38,10 @@ const nnl_optimizer_class nnl_adadelta = {
                 [EPS] = NNL_OPTION_RATE("eps", 1e-6, "added under both roots"),
                 [WEIGHT_DECAY] =
                     NNL_OPTION_RATE("weight_decay", 0, "added to the gradient, times the parameter"),
-                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend")},
+                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend"),
+                [STATE_DTYPE] = NNL_OPTION_STATE_DTYPE},
     .state = {"square_avg", "acc_delta"},
+    .squares = 3u,
     .uses_state = uses_state,
     .update = update,
 };

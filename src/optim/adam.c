@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { LR, BETAS, EPS, WEIGHT_DECAY, AMSGRAD, MAXIMIZE };
+enum { LR, BETAS, EPS, WEIGHT_DECAY, AMSGRAD, MAXIMIZE, STATE_DTYPE };
 
 static bool uses_state(const nnl_option_value *option, int k) { return k < 2 || option[AMSGRAD].i != 0; }
 
@@ -44,13 +44,15 @@ static void adamw_update(nnl_context *ctx, const nnl_option_value *option, nnl_p
     [EPS] = NNL_OPTION_RATE("eps", 1e-8, "added to the denominator"),                                        \
     [WEIGHT_DECAY] = NNL_OPTION_RATE("weight_decay", decay, decay_doc),                                      \
     [AMSGRAD] = NNL_OPTION_FLAG("amsgrad", "divide by the largest average square so far"),                   \
-    [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend")
+    [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend"),                                    \
+    [STATE_DTYPE] = NNL_OPTION_STATE_DTYPE
 
 const nnl_optimizer_class nnl_adam = {
     .name = "Adam",
     .doc = "Adaptive moments (Kingma and Ba 2015)",
     .options = {OPTIONS(0, "added to the gradient, times the parameter")},
     .state = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    .squares = 6u,
     .uses_state = uses_state,
     .update = adam_update,
 };
@@ -60,6 +62,7 @@ const nnl_optimizer_class nnl_adamw = {
     .doc = "Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)",
     .options = {OPTIONS(0.01, "share of the parameter that goes, times lr")},
     .state = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    .squares = 6u,
     .uses_state = uses_state,
     .update = adamw_update,
 };

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { LR, BETAS, WEIGHT_DECAY, MAXIMIZE };
+enum { LR, BETAS, WEIGHT_DECAY, MAXIMIZE, STATE_DTYPE };
 
 static bool uses_state(const nnl_option_value *option, int k) {
     (void)option;
@@ -33,7 +33,8 @@ const nnl_optimizer_class nnl_lion = {
                 [BETAS] = NNL_OPTION_BETAS(0.9, 0.99),
                 [WEIGHT_DECAY] =
                     NNL_OPTION_RATE("weight_decay", 0, "share of the parameter that goes, times lr"),
-                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend")},
+                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend"),
+                [STATE_DTYPE] = NNL_OPTION_STATE_DTYPE},
     .state = {"exp_avg"},
     .uses_state = uses_state,
     .update = update,

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { LR, BETAS, EPS, WEIGHT_DECAY, MOMENTUM_DECAY };
+enum { LR, BETAS, EPS, WEIGHT_DECAY, MOMENTUM_DECAY, STATE_DTYPE };
 
 static bool uses_state(const nnl_option_value *option, int k) {
     (void)option;
@@ -51,9 +51,10 @@ const nnl_optimizer_class nnl_nadam = {
                 [EPS] = NNL_OPTION_RATE("eps", 1e-8, "added to the denominator"),
                 [WEIGHT_DECAY] =
                     NNL_OPTION_RATE("weight_decay", 0, "added to the gradient, times the parameter"),
-                [MOMENTUM_DECAY] =
-                    NNL_OPTION_RATE("momentum_decay", 0.004, "how fast the momentum warms up")},
+                [MOMENTUM_DECAY] = NNL_OPTION_RATE("momentum_decay", 0.004, "how fast the momentum warms up"),
+                [STATE_DTYPE] = NNL_OPTION_STATE_DTYPE},
     .state = {"exp_avg", "exp_avg_sq"},
+    .squares = 2u,
     .uses_state = uses_state,
     .update = update,
 };

@@ -1,7 +1,6 @@
 // optimizer.c: groups of parameters, their state, and the step over all of them. The rules are in the other
 // files of this folder.
-#include "optim/optimizer.h"
-#include "optim/update.h"
+#include "optim/state.h"
 #include "tensor/apply.h"
 
 #include <stdio.h>
@@ -29,7 +28,7 @@ nnl_optimizer *nnl_optimizer_new(nnl_context *ctx, const nnl_optimizer_class *cl
 
 static void group_clear(nnl_context *ctx, nnl_param_group *group) {
     for (size_t i = 0; i < group->count; i++) {
-        for (int k = 0; k < NNL_MAX_STATE; k++) nnl_tensor_release(group->params[i].state[k]);
+        nnl_optimizer_forget(&group->params[i]);
         nnl_tensor_release(group->params[i].param);
     }
     nnl_free(&ctx->allocator, group->params);
@@ -81,6 +80,12 @@ nnl_status nnl_optimizer_check(nnl_context *ctx, const nnl_optimizer *optimizer,
     return optimizer->class->check ? optimizer->class->check(ctx, group->option) : NNL_OK;
 }
 
+static uint32_t count_params(const nnl_optimizer *optimizer) {
+    size_t count = 0;
+    for (size_t g = 0; g < optimizer->count; g++) count += optimizer->groups[g].count;
+    return (uint32_t)count;
+}
+
 static bool holds(const nnl_optimizer *optimizer, const nnl_tensor *param) {
     for (size_t g = 0; g < optimizer->count; g++) {
         const nnl_param_group *group = &optimizer->groups[g];
@@ -110,7 +115,9 @@ nnl_status nnl_optimizer_add(nnl_context *ctx, nnl_optimizer *optimizer, nnl_par
         group->params = params;
         group->room = room;
     }
-    group->params[group->count++] = (nnl_param_state){.param = nnl_tensor_retain(param)};
+    group->params[group->count++] = (nnl_param_state){.param = nnl_tensor_retain(param),
+                                                      .squares = optimizer->class->squares,
+                                                      .index = count_params(optimizer)};
     return NNL_OK;
 }
 
@@ -120,42 +127,21 @@ static nnl_dtype compute_dtype(const nnl_tensor *t) {
     return nnl_tensor_compute(t) == NNL_IN_DOUBLE ? NNL_FLOAT64 : NNL_FLOAT32;
 }
 
-static nnl_status make_state(nnl_context *ctx, nnl_param_state *p, int k) {
-    p->state[k] = nnl_tensor_new(ctx, compute_dtype(p->param), &p->param->shape);
-    if (!p->state[k]) return ctx->status;
-    nnl_apply_fill(p->state[k], nnl_number_float(0));
-    p->fresh = true;
-    return NNL_OK;
-}
-
 static nnl_status need_state(nnl_context *ctx, const nnl_optimizer_class *class,
                              const nnl_option_value *option, nnl_param_state *p) {
     nnl_status status = NNL_OK;
     p->fresh = false;
     for (int k = 0; k < NNL_MAX_STATE && class->state[k] && status == NNL_OK; k++) {
-        if (!p->state[k] && class->uses_state(option, k)) status = make_state(ctx, p, k);
+        if (!p->state[k] && class->uses_state(option, k)) status = nnl_state_make(ctx, class, option, p, k);
     }
     return status;
-}
-
-nnl_status nnl_optimizer_load(nnl_context *ctx, nnl_param_state *p, int slot, const nnl_tensor *values) {
-    char a[NNL_SHAPE_TEXT], b[NNL_SHAPE_TEXT];
-    if (!nnl_shape_equal(&p->param->shape, &values->shape)) {
-        return nnl_fail(ctx, NNL_ERR_SHAPE, "load_state_dict: state of shape %s for a parameter of shape %s",
-                        nnl_shape_text(&values->shape, a), nnl_shape_text(&p->param->shape, b));
-    }
-    nnl_tensor *copy = nnl_tensor_new(ctx, compute_dtype(p->param), &values->shape);
-    if (!copy) return ctx->status;
-    nnl_apply_copy(copy, values);
-    nnl_tensor_release(p->state[slot]);
-    p->state[slot] = copy;
-    return NNL_OK;
 }
 
 void nnl_optimizer_forget(nnl_param_state *p) {
     for (int k = 0; k < NNL_MAX_STATE; k++) {
         nnl_tensor_release(p->state[k]);
-        p->state[k] = NULL;
+        nnl_tensor_release(p->scale[k]);
+        p->state[k] = p->scale[k] = NULL;
     }
     p->steps = 0;
     p->product = 0;
@@ -168,19 +154,63 @@ typedef struct update_job {
     const nnl_kernels *kernels;
     nnl_update_fn *rule;
     size_t element;
+    const nnl_param_state *packed; // NULL where all state is arrays
+    uint32_t seed;
 } update_job;
 
-static void update_part(void *arg, size_t part) {
-    const update_job *job = arg;
+// The arrays of n elements from `from` on; state that is packed has none.
+static nnl_update stretch_of(const update_job *job, size_t from, size_t n) {
     nnl_update u = job->all;
-    size_t from = part * PART_ELEMENTS, bytes = from * job->element;
-    u.n = u.n - from < PART_ELEMENTS ? u.n - from : PART_ELEMENTS;
+    size_t bytes = from * job->element;
+    u.n = n;
     u.param = (char *)u.param + bytes;
     u.grad = (const char *)u.grad + bytes;
     for (int k = 0; k < NNL_MAX_STATE; k++) {
         if (u.state[k]) u.state[k] = (char *)u.state[k] + bytes;
     }
-    job->rule(job->kernels, &u);
+    return u;
+}
+
+// Packed state becomes floats and is packed again, a stretch at a time.
+static void update_packed(const update_job *job, size_t from, size_t n) {
+    float room[NNL_MAX_STATE][NNL_STATE_STRETCH];
+    const nnl_param_state *p = job->packed;
+    for (size_t end = from + n; from < end; from += NNL_STATE_STRETCH) {
+        size_t count = end - from < NNL_STATE_STRETCH ? end - from : NNL_STATE_STRETCH;
+        nnl_update u = stretch_of(job, from, count);
+        for (int k = 0; k < NNL_MAX_STATE; k++) {
+            if (!p->state[k] || u.state[k]) continue;
+            nnl_state_unpack(job->kernels, p, k, from, count, room[k]);
+            u.state[k] = room[k];
+        }
+        job->rule(job->kernels, &u);
+        for (int k = 0; k < NNL_MAX_STATE; k++) {
+            uint32_t seed = job->seed + (uint32_t)k * 0x9e3779b9u;
+            if (u.state[k] == room[k]) nnl_state_pack(job->kernels, p, k, from, count, room[k], &seed);
+        }
+    }
+}
+
+static void update_part(void *arg, size_t part) {
+    const update_job *job = arg;
+    size_t from = part * PART_ELEMENTS, rest = job->all.n - from;
+    size_t n = rest < PART_ELEMENTS ? rest : PART_ELEMENTS;
+    if (job->packed) {
+        update_packed(job, from, n);
+    } else {
+        nnl_update u = stretch_of(job, from, n);
+        job->rule(job->kernels, &u);
+    }
+}
+
+// Chances of rounding follow from the step and the parameter alone: a training that is taken up again has the
+// same.
+static uint32_t seed_for(const nnl_param_state *p) {
+    return (uint32_t)p->steps * 0x85ebca6bu + p->index * 0xc2b2ae35u;
+}
+
+static bool is_whole(const nnl_param_state *p, int k) {
+    return p->state[k] && !p->scale[k] && nnl_dtype_get(p->state[k]->dtype)->native;
 }
 
 void nnl_update_run(nnl_context *ctx, nnl_param_state *p, const nnl_tensor *grad, nnl_update_fn *rule,
@@ -192,12 +222,14 @@ void nnl_update_run(nnl_context *ctx, nnl_param_state *p, const nnl_tensor *grad
                               .step = step},
                       .kernels = ctx->kernels,
                       .rule = rule,
-                      .element = nnl_dtype_size(p->param->dtype)};
+                      .element = nnl_dtype_size(p->param->dtype),
+                      .packed = nnl_state_is_packed(p) ? p : NULL,
+                      .seed = seed_for(p)};
     for (int k = 0; k < NNL_MAX_STATE; k++) {
-        if (p->state[k]) job.all.state[k] = nnl_tensor_data(p->state[k]);
+        if (is_whole(p, k)) job.all.state[k] = nnl_tensor_data(p->state[k]);
     }
     if (job.all.n <= PART_ELEMENTS) {
-        rule(job.kernels, &job.all);
+        update_part(&job, 0);
     } else {
         nnl_pool_run(ctx->pool, (job.all.n + PART_ELEMENTS - 1) / PART_ELEMENTS, update_part, &job);
     }

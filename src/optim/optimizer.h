@@ -12,8 +12,12 @@ typedef struct nnl_param_state {
     nnl_tensor *param; // retained
     nnl_tensor
         *state[NNL_MAX_STATE]; // like the parameter; NULL until first needed, or where the options need none
+    nnl_tensor
+        *scale[NNL_MAX_STATE]; // of state in bytes: the measure of each block (state.h); NULL otherwise
     int64_t steps;             // taken so far
     bool fresh;                // state was made in this step
+    unsigned squares;          // as the class has it
+    uint32_t index;            // among the optimizer's parameters
     double product;            // of a rule's factors over all steps (NAdam); 0 where it is to be found anew
 } nnl_param_state;
 
@@ -28,6 +32,7 @@ typedef struct nnl_optimizer_class {
     const char *doc;                     // with the equations' source
     nnl_option options[NNL_MAX_OPTIONS]; // the first is "lr"
     const char *state[NNL_MAX_STATE];    // PyTorch's names: "exp_avg" ...; NULL ends
+    unsigned squares;                    // bit k: state k is never negative
     // What options must have in common, or NULL; ranges are checked before.
     nnl_status (*check)(nnl_context *ctx, const nnl_option_value *option);
     // Whether state k is needed under these options.
@@ -67,9 +72,11 @@ nnl_status nnl_optimizer_check(nnl_context *ctx, const nnl_optimizer *optimizer,
 nnl_status nnl_optimizer_add(nnl_context *ctx, nnl_optimizer *optimizer, nnl_param_group *group,
                              nnl_tensor *param);
 
-// Puts values into the state of a parameter: contiguous, in the compute dtype. The shape must be the
-// parameter's.
-nnl_status nnl_optimizer_load(nnl_context *ctx, nnl_param_state *p, int slot, const nnl_tensor *values);
+// Puts values of the parameter's shape into its state, which is of the kind that the options ask for. scale:
+// of values in bytes the measures of their blocks, NULL of others.
+nnl_status nnl_optimizer_load(nnl_context *ctx, const nnl_optimizer_class *class,
+                              const nnl_option_value *option, nnl_param_state *p, int slot,
+                              const nnl_tensor *values, const nnl_tensor *scale);
 
 // Back to the state before the first step.
 void nnl_optimizer_forget(nnl_param_state *p);

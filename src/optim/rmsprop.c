@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { LR, ALPHA, EPS, MOMENTUM, CENTERED, WEIGHT_DECAY, MAXIMIZE };
+enum { LR, ALPHA, EPS, MOMENTUM, CENTERED, WEIGHT_DECAY, MAXIMIZE, STATE_DTYPE };
 enum { SQUARE_AVG, GRAD_AVG, MOMENTUM_BUFFER };
 
 static bool uses_state(const nnl_option_value *option, int k) {
@@ -40,8 +40,10 @@ const nnl_optimizer_class nnl_rmsprop = {
                     NNL_OPTION_FLAG("centered", "divide by the deviation instead of the root mean square"),
                 [WEIGHT_DECAY] =
                     NNL_OPTION_RATE("weight_decay", 0, "added to the gradient, times the parameter"),
-                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend")},
+                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend"),
+                [STATE_DTYPE] = NNL_OPTION_STATE_DTYPE},
     .state = {"square_avg", "grad_avg", "momentum_buffer"},
+    .squares = 1u << SQUARE_AVG,
     .uses_state = uses_state,
     .update = update,
 };

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { LR, MOMENTUM, DAMPENING, NESTEROV, WEIGHT_DECAY, MAXIMIZE };
+enum { LR, MOMENTUM, DAMPENING, NESTEROV, WEIGHT_DECAY, MAXIMIZE, STATE_DTYPE };
 
 static bool uses_state(const nnl_option_value *option, int k) {
     (void)k;
@@ -43,7 +43,8 @@ const nnl_optimizer_class nnl_sgd = {
                 [NESTEROV] = NNL_OPTION_FLAG("nesterov", "look ahead along the momentum"),
                 [WEIGHT_DECAY] =
                     NNL_OPTION_RATE("weight_decay", 0, "added to the gradient, times the parameter"),
-                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend")},
+                [MAXIMIZE] = NNL_OPTION_FLAG("maximize", "climb instead of descend"),
+                [STATE_DTYPE] = NNL_OPTION_STATE_DTYPE},
     .state = {"momentum_buffer"},
     .check = check,
     .uses_state = uses_state,

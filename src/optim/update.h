@@ -22,10 +22,20 @@ typedef void nnl_update_fn(const nnl_kernels *kernels, const nnl_update *u);
 void nnl_update_run(nnl_context *ctx, nnl_param_state *p, const nnl_tensor *grad, nnl_update_fn *rule,
                     const void *step);
 
+// All of a state at one value.
+void nnl_state_fill(nnl_context *ctx, nnl_param_state *p, int k, double value);
+
 extern const nnl_optimizer_class nnl_sgd, nnl_adam, nnl_adamw, nnl_nadam, nnl_rmsprop, nnl_adagrad,
     nnl_adadelta, nnl_lion;
 
 // Options that most rules have.
+#define NNL_OPTION_STATE_DTYPE                                                                               \
+    {                                                                                                        \
+        .name = "state_dtype", .type = NNL_OPTION_CHOICE, .choices = "float32 bfloat16 uint8",               \
+        .doc =                                                                                               \
+            "how averages are kept of parameters that are not float64: in 4, 2 or, block by block and of "   \
+            "parameters of 4096 numbers or more, 1 byte each, rounded by chance"                             \
+    }
 #define NNL_OPTION_LR(value)                                                                                 \
     { .name = "lr", .type = NNL_OPTION_NUMBER, .fallback = {value}, .high = INFINITY, .doc = "learning rate" }
 #define NNL_OPTION_RATE(n, value, text)                                                                      \
