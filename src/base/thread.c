@@ -318,3 +318,23 @@ void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg) {
     wait_until_done(pool);
     pool->busy = false;
 }
+
+typedef struct trial {
+    const nnl_pool *pool;
+    nnl_task *task;
+    void *arg;
+} trial;
+
+static void try_part(void *arg, size_t part) {
+    const trial *t = arg;
+    if (!nnl_pool_stops(t->pool)) t->task(t->arg, part);
+}
+
+void nnl_pool_try(nnl_pool *pool, size_t parts, nnl_task *task, void *arg) {
+    trial t = {pool, task, arg};
+    if (parts < 2) {
+        nnl_pool_run(pool, parts, task, arg);
+    } else {
+        nnl_pool_run(pool, parts, try_part, &t);
+    }
+}

@@ -41,4 +41,8 @@ void *nnl_pool_room(nnl_pool *pool, size_t bytes);
 // are done. With one part, one thread, or from inside a task, everything runs on the caller.
 void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);
 
+// The same, but parts are left out once the host wants an end (nnl_pool_stops): for work whose results are
+// numbers, which nobody takes for places in memory before nnl_check_stop.
+void nnl_pool_try(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);
+
 #endif

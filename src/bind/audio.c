@@ -166,9 +166,11 @@ static nnl_tensor *resampled(nnl_context *ctx, const nnl_resampler *plan, const 
     nnl_shape shape = {.ndim = 2, .size = {signals, length}};
     nnl_tensor *t = nnl_tensor_new(ctx, NNL_FLOAT32, &shape);
     for (int64_t i = 0; t && i < signals; i++)
-        nnl_resampler_run(plan, (const float *)nnl_tensor_data(x) + i * count, count,
+        nnl_resampler_run(plan, ctx->pool, (const float *)nnl_tensor_data(x) + i * count, count,
                           (float *)nnl_tensor_data(t) + i * length);
-    return t;
+    if (!t || nnl_check_stop(ctx, "resample") == NNL_OK) return t;
+    nnl_tensor_release(t);
+    return NULL;
 }
 
 // sound.resample(x (signals, samples) of float32, contiguous, from, to): (signals, samples).

@@ -187,6 +187,9 @@ void nnl_callback_free(nnl_bind *bind, int callback);
 nnl_status nnl_callback_run(nnl_bind *bind, int callback, lua_CFunction body, void *arg);
 
 // ---- places where a request to stop is left (interrupt.c)
+
+// Raises the error "interrupted" where the host wants an end: after work that may then be undone.
+void nnl_check_interrupted(lua_State *L, nnl_bind *bind);
 nnl_request *nnl_request_new(lua_State *L);
 void nnl_request_free(nnl_request *request);
 void nnl_request_clear(nnl_request *request);

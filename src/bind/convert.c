@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+// Elements after which to look whether the host wants an end.
+#define BETWEEN_QUESTIONS 65536
+
 // ---- from nested tables
 
 typedef struct nesting {
@@ -83,6 +86,7 @@ static void read_numbers(nesting *n, int64_t count) {
     lua_State *L = n->L;
     int64_t *at = &n->at[n->shape.ndim - 1];
     for (*at = 1; *at <= count; ++*at, n->to += n->element) {
+        if (*at % BETWEEN_QUESTIONS == 0) nnl_check_interrupted(L, n->bind);
         int type = lua_rawgeti(L, -1, (lua_Integer)*at);
         if (n->dtype == NNL_FLOAT32 && type == LUA_TNUMBER) {
             *(float *)(void *)n->to = (float)lua_tonumber(L, -1);
@@ -173,14 +177,15 @@ static int create_tensor(lua_State *L) {
 
 // ---- to nested tables
 
-static void push_table(lua_State *L, const nnl_tensor *t, int dim, int64_t offset) {
+static void push_table(lua_State *L, nnl_bind *bind, const nnl_tensor *t, int dim, int64_t offset) {
     size_t element_size = nnl_dtype_size(t->dtype);
     int64_t count = t->shape.size[dim];
     luaL_checkstack(L, 4, "nested tables");
     lua_createtable(L, count < INT32_MAX ? (int)count : 0, 0);
     for (int64_t i = 0; i < count; i++, offset += t->stride[dim]) {
+        if (i % BETWEEN_QUESTIONS == 0) nnl_check_interrupted(L, bind);
         if (dim + 1 < t->shape.ndim) {
-            push_table(L, t, dim + 1, offset);
+            push_table(L, bind, t, dim + 1, offset);
         } else {
             nnl_push_element(L, t->dtype, t->storage->data + (size_t)offset * element_size);
         }
@@ -189,11 +194,12 @@ static void push_table(lua_State *L, const nnl_tensor *t, int dim, int64_t offse
 }
 
 static int tensor_tolist(lua_State *L) {
-    nnl_tensor *t = nnl_check_tensor(L, nnl_bind_of(L), 1);
+    nnl_bind *bind = nnl_bind_of(L);
+    nnl_tensor *t = nnl_check_tensor(L, bind, 1);
     if (t->shape.ndim == 0) {
         nnl_push_element(L, t->dtype, nnl_tensor_data(t));
     } else {
-        push_table(L, t, 0, t->offset);
+        push_table(L, bind, t, 0, t->offset);
     }
     return 1;
 }
@@ -217,6 +223,7 @@ static int tensor_to_bytes(lua_State *L) {
     nnl_tensor **slot = nnl_push_slot(L, bind);
     *slot = nnl_contiguous(bind->ctx, t);
     if (!*slot) return nnl_raise(L, bind);
+    nnl_check_interrupted(L, bind);
     lua_pushlstring(L, nnl_tensor_data(*slot), (size_t)nnl_tensor_numel(t) * nnl_dtype_size(t->dtype));
     return 1;
 }

@@ -48,7 +48,8 @@ static nnl_tensor *make(lua_State *L, nnl_bind *bind, const plan *p) {
 
 static int filled(lua_State *L, nnl_bind *bind, const plan *p, nnl_number value) {
     nnl_check_holds(L, p->dtype, value);
-    nnl_apply_fill(make(L, bind, p), value);
+    nnl_try_fill(make(L, bind, p), value);
+    nnl_check_interrupted(L, bind);
     return 1;
 }
 
@@ -124,8 +125,8 @@ static int create_full_like(lua_State *L) {
 static int progression(lua_State *L, nnl_bind *bind, plan *p, nnl_number from, nnl_number step,
                        double count) {
     p->shape = (nnl_shape){.ndim = 1, .size = {count > 0 ? (int64_t)count : 0}};
-    nnl_tensor *t = make(L, bind, p);
-    nnl_apply_range(t, from, step);
+    nnl_apply_range(make(L, bind, p), from, step);
+    nnl_check_interrupted(L, bind);
     return 1;
 }
 
@@ -174,6 +175,7 @@ static int create_linspace(lua_State *L) {
     if (count < 0) return nnl_arg_error(L, bind, 3, "the number of elements must not be negative");
     p.shape = (nnl_shape){.ndim = 1, .size = {count}};
     nnl_apply_linspace(make(L, bind, &p), from.d, to.d);
+    nnl_check_interrupted(L, bind);
     return 1;
 }
 
@@ -198,16 +200,16 @@ static int create_eye(lua_State *L) {
 // ---- random numbers
 
 // Fills a tensor of n floats or doubles.
-typedef void draw_fn(nnl_bind *bind, nnl_tensor *t, nnl_compute type, size_t n);
+typedef void draw_fn(nnl_context *ctx, nnl_tensor *t, nnl_compute type, size_t n);
 
-static void draw_uniform(nnl_bind *bind, nnl_tensor *t, nnl_compute type, size_t n) {
-    uint64_t block = nnl_random_reserve(&bind->ctx->random, type == NNL_IN_DOUBLE ? 2 * n : n);
-    bind->ctx->kernels->random->uniform[type](n, nnl_tensor_data(t), bind->ctx->random.seed, block, 0, 1);
+static void draw_uniform(nnl_context *ctx, nnl_tensor *t, nnl_compute type, size_t n) {
+    uint64_t block = nnl_random_reserve(&ctx->random, type == NNL_IN_DOUBLE ? 2 * n : n);
+    nnl_apply_draw(t, ctx->kernels->random->uniform[type], block, 0, 1);
 }
 
-static void draw_normal(nnl_bind *bind, nnl_tensor *t, nnl_compute type, size_t n) {
-    uint64_t block = nnl_random_reserve(&bind->ctx->random, type == NNL_IN_DOUBLE ? 2 * n + 4 : n + 2);
-    bind->ctx->kernels->random->normal[type](n, nnl_tensor_data(t), bind->ctx->random.seed, block, 0, 1);
+static void draw_normal(nnl_context *ctx, nnl_tensor *t, nnl_compute type, size_t n) {
+    uint64_t block = nnl_random_reserve(&ctx->random, type == NNL_IN_DOUBLE ? 2 * n + 4 : n + 2);
+    nnl_apply_draw(t, ctx->kernels->random->normal[type], block, 0, 1);
 }
 
 // 16-bit floats are drawn as float32 and rounded.
@@ -221,11 +223,11 @@ static int drawn(lua_State *L, nnl_bind *bind, const plan *p, draw_fn *draw) {
         plan wide = {.dtype = NNL_FLOAT32, .shape = p->shape};
         full = make(L, bind, &wide);
     }
-    draw(bind, full, info->compute, (size_t)nnl_tensor_numel(full));
-    if (full == t) return 1;
-    if (draw == draw_uniform) nnl_apply_shorten(full, p->dtype); // below 1 in this dtype too
-    nnl_apply_copy(t, full);
-    lua_pop(L, 1);
+    draw(bind->ctx, full, info->compute, (size_t)nnl_tensor_numel(full));
+    if (full != t && draw == draw_uniform) nnl_apply_shorten(full, p->dtype); // below 1 in this dtype too
+    if (full != t) nnl_try_copy(t, full);
+    nnl_check_interrupted(L, bind);
+    if (full != t) lua_pop(L, 1);
     return 1;
 }
 
@@ -266,17 +268,12 @@ static int create_randint(lua_State *L) {
     if (!nnl_dtype_holds(p.dtype, nnl_number_int(low)) || !nnl_dtype_holds(p.dtype, nnl_number_int(high - 1)))
         return nnl_error(L, "randint: %s does not hold all of %I to %I", nnl_dtype_get(p.dtype)->name,
                          (LUAI_UACINT)low, (LUAI_UACINT)(high - 1));
-    nnl_tensor *t = make(L, bind, &p);
-    size_t size = nnl_dtype_size(t->dtype), n = (size_t)nnl_tensor_numel(t);
-    uint64_t bound = (uint64_t)high - (uint64_t)low;
-    for (size_t i = 0; i < n; i++) {
-        int64_t value = (int64_t)((uint64_t)low + nnl_random_below(&bind->ctx->random, bound));
-        nnl_element_write(t->dtype, (char *)nnl_tensor_data(t) + i * size, nnl_number_int(value));
-    }
+    nnl_apply_randint(make(L, bind, &p), low, (uint64_t)high - (uint64_t)low);
+    nnl_check_interrupted(L, bind);
     return 1;
 }
 
-// nn.randperm(n): 1 to n in random order (Fisher and Yates 1938)
+// nn.randperm(n): 1 to n in random order
 static int create_randperm(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
     plan p = {.dtype = NNL_INT64};
@@ -285,13 +282,8 @@ static int create_randperm(lua_State *L) {
     p.shape = (nnl_shape){.ndim = 1, .size = {n}};
     if (p.dtype != NNL_INT64)
         return nnl_error(L, "randperm: positions are int64, not %s", nnl_dtype_get(p.dtype)->name);
-    int64_t *at = nnl_tensor_data(make(L, bind, &p));
-    for (int64_t i = 0; i < n; i++) {
-        int64_t j = (int64_t)nnl_random_below(&bind->ctx->random, (uint64_t)i + 1);
-        at[i] = i + 1;
-        at[i] = at[j];
-        at[j] = i + 1;
-    }
+    nnl_apply_randperm(make(L, bind, &p));
+    nnl_check_interrupted(L, bind);
     return 1;
 }
 

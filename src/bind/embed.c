@@ -375,6 +375,7 @@ static nnl_tensor *predict_one(lua_State *L, nnl_bind *bind, entry *e) {
                nnl_type_name(L, bind, -1));
     nnl_tensor **slot = nnl_push_slot(L, bind);
     nnl_fill_slot(L, bind, slot, nnl_contiguous(bind->ctx, prediction));
+    nnl_check_interrupted(L, bind);
     return *slot;
 }
 

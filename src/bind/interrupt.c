@@ -39,6 +39,11 @@ bool nnl_request_pending(const nnl_request *request) {
     return request && atomic_load_explicit(&request->pending, memory_order_relaxed);
 }
 
+void nnl_check_interrupted(lua_State *L, nnl_bind *bind) {
+    const char *name = nnl_pool_stops(bind->ctx->pool) ? nnl_own_name(L) : NULL;
+    if (nnl_check_stop(bind->ctx, name ? name : "nnlua") != NNL_OK) nnl_raise(L, bind);
+}
+
 void nnlua_interrupt(lua_State *L) {
     for (int i = 0; i < NNL_REQUESTS; i++) {
         if (atomic_load(&requests[i].owner) == L) atomic_store(&requests[i].pending, true);

@@ -21,7 +21,7 @@ static nnl_tensor *another_rate(nnl_context *ctx, nnl_tensor *x, int from, int t
     nnl_shape shape = {2, {channels, plan ? nnl_resampler_length(plan, count) : 0}};
     nnl_tensor *t = plan ? nnl_tensor_new(ctx, NNL_FLOAT32, &shape) : NULL;
     for (int64_t c = 0; t && c < channels; c++)
-        nnl_resampler_run(plan, (const float *)nnl_tensor_data(x) + c * count, count,
+        nnl_resampler_run(plan, NULL, (const float *)nnl_tensor_data(x) + c * count, count,
                           (float *)nnl_tensor_data(t) + c * shape.size[1]);
     nnl_resampler_free(plan);
     nnl_tensor_release(x);

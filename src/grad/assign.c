@@ -103,7 +103,7 @@ nnl_status nnl_write(nnl_context *ctx, nnl_tensor *t, nnl_tensor *values) {
 nnl_tensor *nnl_apart(nnl_context *ctx, const nnl_tensor *t, nnl_tensor *values) {
     if (values->storage != t->storage) return nnl_tensor_retain(values);
     nnl_tensor *copy = nnl_tensor_new(ctx, values->dtype, &values->shape);
-    if (copy) nnl_apply_copy(copy, values);
+    if (copy) nnl_try_copy(copy, values);
     return copy;
 }
 
@@ -120,8 +120,9 @@ static nnl_status assign_look(nnl_context *ctx, nnl_tensor *t, nnl_tensor *look,
     if (!source) return ctx->status;
     nnl_status status = wanted ? record_write(ctx, t, look, values) : NNL_OK;
     if (status == NNL_OK) {
-        if (nnl_tensor_numel(look) > 0) nnl_apply_copy(look, source);
+        if (nnl_tensor_numel(look) > 0) nnl_try_copy(look, source);
         nnl_tensor_changed(t);
+        status = nnl_check_stop(ctx, "assignment");
     }
     nnl_tensor_release(source);
     return status;
@@ -135,7 +136,7 @@ nnl_status nnl_assign(nnl_context *ctx, nnl_tensor *t, const nnl_region *region,
 nnl_status nnl_assign_number(nnl_context *ctx, nnl_tensor *t, const nnl_region *region, nnl_number value) {
     nnl_tensor *values = nnl_tensor_new(ctx, t->dtype, &(nnl_shape){.ndim = 0});
     if (!values) return ctx->status;
-    nnl_apply_fill(values, value);
+    nnl_try_fill(values, value);
     nnl_status status = nnl_assign(ctx, t, region, values);
     nnl_tensor_release(values);
     return status;

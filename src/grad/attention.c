@@ -115,7 +115,7 @@ static nnl_tensor *readable_mask(nnl_context *ctx, const nnl_tensor *mask, const
     own.size[own.ndim - 1] = scores->size[scores->ndim - 1];
     nnl_tensor *copy = nnl_tensor_new(ctx, mask->dtype, &own);
     if (!copy) return NULL;
-    nnl_apply_copy(copy, mask);
+    nnl_try_copy(copy, mask);
     wide = broadcast(copy, scores);
     nnl_tensor_release(copy);
     return wide;
@@ -267,7 +267,7 @@ nnl_tensor *nnl_attention(nnl_context *ctx, nnl_tensor *q, nnl_tensor *k, nnl_te
 // 0-dim, of a float dtype.
 static nnl_tensor *number(nnl_context *ctx, double value, nnl_dtype dtype) {
     nnl_tensor *t = nnl_tensor_new(ctx, dtype, &(nnl_shape){.ndim = 0});
-    if (t) nnl_apply_fill(t, nnl_number_float(value));
+    if (t) nnl_try_fill(t, nnl_number_float(value));
     return t;
 }
 
@@ -326,7 +326,7 @@ static nnl_tensor *dropout_factors(nnl_context *ctx, const attention_state *s, n
     for (size_t row = 0; row * columns < count; row++) {
         nnl_attend_kept(ctx, &a, row, 0, columns, (uint8_t *)nnl_tensor_data(kept) + row * columns);
     }
-    if (factors) nnl_apply_copy(factors, kept);
+    if (factors) nnl_try_copy(factors, kept);
     nnl_tensor_release(kept);
     nnl_tensor *out =
         factors ? nnl_mul_number(ctx, factors, s->dropout < 1 ? 1 / (1 - s->dropout) : 0) : NULL;
@@ -578,8 +578,8 @@ static nnl_tensor *put_together(nnl_context *ctx, const split_state *s, nnl_tens
             nnl_tensor_release(whole);
             return NULL;
         }
-        if (dout[i]) nnl_apply_copy(part, dout[i]);
-        if (!dout[i]) nnl_apply_fill(part, nnl_number_float(0));
+        if (dout[i]) nnl_try_copy(part, dout[i]);
+        if (!dout[i]) nnl_try_fill(part, nnl_number_float(0));
         nnl_tensor_release(part);
     }
     return whole;
@@ -594,7 +594,7 @@ static nnl_tensor *join_recorded(nnl_context *ctx, const split_state *s, nnl_ten
     for (int i = 0; i < s->parts && ready; i++) {
         part[i] = dout[i] ? nnl_join_heads(ctx, dout[i]) : NULL;
         if (!dout[i]) part[i] = nnl_tensor_new(ctx, dout[0] ? dout[0]->dtype : NNL_FLOAT32, &shape);
-        if (!dout[i] && part[i]) nnl_apply_fill(part[i], nnl_number_float(0));
+        if (!dout[i] && part[i]) nnl_try_fill(part[i], nnl_number_float(0));
         ready = part[i] != NULL;
     }
     if (ready) out = nnl_cat(ctx, (size_t)s->parts, part, shape.ndim - 1);

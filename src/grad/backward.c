@@ -549,7 +549,7 @@ static nnl_tensor *seed_for(nnl_context *ctx, const char *who, nnl_tensor *root,
             text);
     }
     nnl_tensor *one = nnl_tensor_new(ctx, root->dtype, &root->shape);
-    if (one) nnl_apply_fill(one, nnl_number_int(1));
+    if (one) nnl_try_fill(one, nnl_number_int(1));
     return one;
 }
 

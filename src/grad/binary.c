@@ -227,7 +227,7 @@ static nnl_status mul_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *con
 static nnl_tensor *operand(const pair *p, nnl_tensor *t, nnl_dtype dtype) {
     if (t) return nnl_tensor_retain(t);
     nnl_tensor *number = nnl_tensor_new(p->ctx, dtype, &(nnl_shape){.ndim = 0});
-    if (number) nnl_apply_fill(number, p->number);
+    if (number) nnl_try_fill(number, p->number);
     return number;
 }
 
@@ -277,7 +277,7 @@ static nnl_tensor *binary_op(nnl_context *ctx, nnl_binary kind, nnl_tensor *a, n
 // Zeros of x's dtype where the condition is true, x elsewhere. Takes both.
 static nnl_tensor *zero_where(nnl_context *ctx, nnl_tensor *condition, nnl_tensor *x) {
     nnl_tensor *zero = x && condition ? nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0}) : NULL;
-    if (zero) nnl_apply_fill(zero, nnl_number_int(0));
+    if (zero) nnl_try_fill(zero, nnl_number_int(0));
     nnl_tensor *out = zero ? nnl_where(ctx, condition, zero, x) : NULL;
     nnl_tensor_release(zero);
     nnl_tensor_release(condition);
@@ -288,7 +288,7 @@ static nnl_tensor *zero_where(nnl_context *ctx, nnl_tensor *condition, nnl_tenso
 static nnl_tensor *compare_number(nnl_context *ctx, nnl_compare kind, nnl_tensor *x, double number) {
     nnl_tensor *other = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
     if (!other) return NULL;
-    nnl_apply_fill(other, nnl_number_float(number));
+    nnl_try_fill(other, nnl_number_float(number));
     nnl_tensor *out = nnl_compare_op(ctx, kind, x, other);
     nnl_tensor_release(other);
     return out;
@@ -432,7 +432,7 @@ static nnl_status compare_forward(nnl_context *ctx, nnl_call *call) {
         static const nnl_dtype native[NNL_COMPUTE_COUNT] = {NNL_FLOAT32, NNL_FLOAT64, NNL_INT64};
         number = nnl_tensor_new(ctx, native[type], &(nnl_shape){.ndim = 0});
         if (!number) return ctx->status;
-        nnl_apply_fill(number, a->is_number ? a->number : b->number);
+        nnl_try_fill(number, a->is_number ? a->number : b->number);
     }
     call->out[0] = nnl_tensor_new(ctx, NNL_BOOL, &shape);
     if (call->out[0]) {

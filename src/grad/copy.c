@@ -4,7 +4,7 @@
 
 static nnl_tensor *copied(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype) {
     nnl_tensor *out = nnl_tensor_new(ctx, dtype, &x->shape);
-    if (out) nnl_apply_copy(out, x);
+    if (out) nnl_try_copy(out, x);
     return out;
 }
 
@@ -64,7 +64,7 @@ static nnl_status check_condition(nnl_context *ctx, const char *who, const nnl_t
 static nnl_tensor *choice(nnl_context *ctx, const nnl_arg *arg, nnl_dtype dtype) {
     if (!arg->is_number) return nnl_to(ctx, arg->tensor, dtype);
     nnl_tensor *number = nnl_tensor_new(ctx, dtype, &(nnl_shape){.ndim = 0});
-    if (number) nnl_apply_fill(number, arg->number);
+    if (number) nnl_try_fill(number, arg->number);
     return number;
 }
 
@@ -120,7 +120,7 @@ static nnl_status where_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *c
     nnl_tensor *condition = nnl_node_saved(node, 0);
     nnl_tensor *zero = nnl_tensor_new(ctx, dout[0]->dtype, &(nnl_shape){.ndim = 0});
     if (!zero) return ctx->status;
-    nnl_apply_fill(zero, nnl_number_int(0));
+    nnl_try_fill(zero, nnl_number_int(0));
     nnl_status status = NNL_OK;
     for (int i = 0; i < 2 && status == NNL_OK; i++) {
         if (!nnl_node_needs(node, i)) continue;

@@ -132,7 +132,7 @@ static void forward_part(void *arg, size_t part) {
 
 static void run_rows(entropy *e, nnl_task *task) {
     e->part_rows = e->classes > 0 && e->classes < PART_ELEMENTS ? PART_ELEMENTS / e->classes : 1;
-    nnl_pool_run(e->ctx->pool, (e->rows + e->part_rows - 1) / e->part_rows, task, e);
+    nnl_pool_try(e->ctx->pool, (e->rows + e->part_rows - 1) / e->part_rows, task, e);
 }
 
 // ---- backward
@@ -407,7 +407,7 @@ static nnl_tensor *as_rows(nnl_context *ctx, nnl_tensor *x, nnl_dtype dtype) {
 static nnl_tensor *as_constant(nnl_context *ctx, nnl_tensor *t, nnl_dtype dtype) {
     if (t->dtype == dtype && nnl_tensor_is_contiguous(t)) return nnl_tensor_retain(t);
     nnl_tensor *copy = nnl_tensor_new(ctx, dtype, &t->shape);
-    if (copy) nnl_apply_copy(copy, t);
+    if (copy) nnl_try_copy(copy, t);
     return copy;
 }
 

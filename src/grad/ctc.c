@@ -157,8 +157,8 @@ static nnl_tensor *lengths_of(const ctc *c, const char *name, nnl_tensor *given,
         nnl_tensor_release(lengths);
         return NULL;
     }
-    if (given) nnl_apply_copy(lengths, given);
-    if (!given) nnl_apply_fill(lengths, nnl_number_int(whole));
+    if (given) nnl_try_copy(lengths, given);
+    if (!given) nnl_try_fill(lengths, nnl_number_int(whole));
     return lengths;
 }
 
@@ -240,7 +240,7 @@ static void drop_infinities(const ctc *c) {
         if (!c->gradient) continue;
         nnl_shape shape = {2, {c->T, c->C}};
         nnl_tensor *part = nnl_tensor_alias(c->gradient, &shape, (const int64_t[]){c->C, 1}, n * c->T * c->C);
-        if (part) nnl_apply_fill(part, nnl_number_int(0));
+        if (part) nnl_try_fill(part, nnl_number_int(0));
         nnl_tensor_release(part);
     }
 }
@@ -291,7 +291,7 @@ static nnl_status make_room(ctc *c, bool with_gradient) {
     c->loss = nnl_tensor_new(c->ctx, NNL_FLOAT64, &(nnl_shape){1, {c->N}});
     if (with_gradient) c->gradient = nnl_tensor_new(c->ctx, c->log_probs->dtype, &c->log_probs->shape);
     if (!c->loss || (with_gradient && !c->gradient)) return c->ctx->status;
-    if (c->gradient) nnl_apply_fill(c->gradient, nnl_number_int(0));
+    if (c->gradient) nnl_try_fill(c->gradient, nnl_number_int(0));
     return NNL_OK;
 }
 
@@ -303,7 +303,7 @@ static nnl_tensor *losses_of(ctc *c, nnl_tensor *x, const nnl_tensor *targets, c
     nnl_status status = cut_sequences(c, targets, nnl_tensor_data(steps), nnl_tensor_data(counts));
     if (status == NNL_OK) status = make_room(c, nnl_grad_wanted(c->ctx, &x, 1));
     if (status != NNL_OK) return NULL;
-    nnl_pool_run(c->ctx->pool, (size_t)c->N, run_sequence, c);
+    nnl_pool_try(c->ctx->pool, (size_t)c->N, run_sequence, c);
     if (zero_infinity) drop_infinities(c);
     return record_losses(c, x);
 }

@@ -3,6 +3,8 @@
 // with 0.
 #include "grad/records.h"
 
+#define STRETCH ((size_t)1 << 20)
+
 typedef enum scan_kind { SUM, PROD, SUM_FROM_END } scan_kind;
 
 // ---- lines: a tensor's memory with the dimension last
@@ -33,7 +35,7 @@ static nnl_dtype working_dtype(nnl_dtype dtype) {
 static nnl_tensor *lines_of(nnl_context *ctx, const nnl_tensor *x, int dim, bool turned, nnl_dtype dtype) {
     nnl_tensor look = dim_last(x, dim, turned);
     nnl_tensor *lines = nnl_tensor_new(ctx, working_dtype(dtype), &look.shape);
-    if (lines) nnl_apply_copy(lines, &look);
+    if (lines) nnl_try_copy(lines, &look);
     return lines;
 }
 
@@ -44,19 +46,31 @@ static nnl_tensor *from_lines(nnl_context *ctx, nnl_tensor *lines, const nnl_sha
     if (done) return lines;
     nnl_tensor *out = nnl_tensor_new(ctx, dtype, shape);
     nnl_tensor look = out ? dim_last(out, dim, turned) : *lines;
-    if (out) nnl_apply_copy(&look, lines);
+    if (out) nnl_try_copy(&look, lines);
     nnl_tensor_release(lines);
     return out;
 }
 
 typedef struct job {
     nnl_scan_fn *scan;
+    nnl_carry start; // of a scan
     nnl_recur_fn *recur;
     char *data; // lines that the results come in place of
     const char *factors;
     size_t n, bytes; // elements and bytes of a line
     size_t lines, step;
+    const nnl_pool *pool;
 } job;
+
+// A long line in stretches, between which the host may want an end.
+static void scan_line(const job *j, char *data) {
+    nnl_carry carry = j->start;
+    size_t element = j->bytes / j->n;
+    for (size_t at = 0; at < j->n && !nnl_pool_stops(j->pool); at += STRETCH) {
+        size_t n = j->n - at < STRETCH ? j->n - at : STRETCH;
+        j->scan(n, data + at * element, data + at * element, &carry);
+    }
+}
 
 static void run_part(void *arg, size_t part) {
     const job *j = arg;
@@ -64,7 +78,7 @@ static void run_part(void *arg, size_t part) {
     for (size_t line = first; line < end; line++) {
         char *data = j->data + line * j->bytes;
         if (j->scan) {
-            j->scan(j->n, data, data);
+            scan_line(j, data);
         } else {
             j->recur(j->n, data, j->factors + line * j->bytes, data);
         }
@@ -75,11 +89,12 @@ static void run_lines(nnl_context *ctx, job *j, const nnl_tensor *lines) {
     int ndim = lines->shape.ndim;
     if (nnl_tensor_numel(lines) == 0) return;
     j->data = nnl_tensor_data(lines);
+    j->pool = ctx->pool;
     j->n = ndim > 0 ? (size_t)lines->shape.size[ndim - 1] : 1;
     j->bytes = j->n * nnl_dtype_size(lines->dtype);
     j->lines = (size_t)nnl_tensor_numel(lines) / j->n;
     j->step = 16384 / j->n + 1;
-    nnl_pool_run(ctx->pool, (j->lines + j->step - 1) / j->step, run_part, j);
+    nnl_pool_try(ctx->pool, (j->lines + j->step - 1) / j->step, run_part, j);
 }
 
 static nnl_status record_lines(nnl_context *ctx, const nnl_op *op, int n, nnl_tensor *const *inputs,
@@ -133,7 +148,7 @@ static nnl_tensor *moved_on(nnl_context *ctx, nnl_tensor *x, int dim, double fir
     if (nnl_tensor_numel(x) == 0) return nnl_tensor_retain(x);
     if (shape.ndim > 0) shape.size[dim] = 1;
     nnl_tensor *front = nnl_tensor_new(ctx, x->dtype, &shape);
-    if (front) nnl_apply_fill(front, nnl_number_float(first));
+    if (front) nnl_try_fill(front, nnl_number_float(first));
     if (!front || shape.ndim == 0) return front;
     nnl_tensor *rest = nnl_slice(ctx, x, dim, 0, x->shape.size[dim] - 1, 1);
     nnl_tensor *out = rest ? nnl_cat(ctx, 2, (nnl_tensor *const[]){front, rest}, dim) : NULL;
@@ -170,7 +185,8 @@ static nnl_tensor *scanned(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, in
     nnl_tensor *lines = lines_of(ctx, x, dim, turned, dtype);
     if (!lines) return NULL;
     nnl_compute type = nnl_tensor_compute(lines);
-    job j = {.scan = op->variant == PROD ? rows->cumprod[type] : rows->cumsum[type]};
+    bool product = op->variant == PROD;
+    job j = {.scan = product ? rows->cumprod[type] : rows->cumsum[type], .start = {product, product}};
     run_lines(ctx, &j, lines);
     nnl_tensor *out = from_lines(ctx, lines, &x->shape, dim, turned, dtype);
     if (!out || record_lines(ctx, op, 1, &x, &out, op->variant == PROD, dim) == NNL_OK) return out;

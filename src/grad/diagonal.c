@@ -60,9 +60,10 @@ static nnl_status put_diagonal(nnl_context *ctx, const nnl_op *op, nnl_tensor *x
                                nnl_tensor **out) {
     nnl_tensor *whole = *out = nnl_tensor_new(ctx, x->dtype, &s->shape);
     if (!whole) return ctx->status;
-    nnl_apply_fill(whole, nnl_number_int(0));
+    nnl_try_fill(whole, nnl_number_int(0));
+    if (nnl_check_stop(ctx, op->name) != NNL_OK) return ctx->status;
     nnl_tensor part = diagonal_of(whole, s);
-    nnl_apply_copy(&part, x);
+    nnl_try_copy(&part, x);
     return record_diagonal(ctx, op, x, out, s);
 }
 
@@ -185,7 +186,7 @@ static nnl_status triangle_forward(nnl_context *ctx, nnl_call *call) {
     }
     nnl_tensor *out = call->out[0] = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!out) return ctx->status;
-    nnl_apply_copy(out, x);
+    nnl_try_copy(out, x);
     int64_t rows = x->shape.size[ndim - 2], columns = x->shape.size[ndim - 1], k = call->arg[1].i;
     triangle t = {.data = nnl_tensor_data(out),
                   .rows = rows,
@@ -198,7 +199,7 @@ static nnl_status triangle_forward(nnl_context *ctx, nnl_call *call) {
     if (nnl_tensor_numel(x) > 0) {
         t.total = (size_t)(nnl_tensor_numel(x) / t.columns);
         t.step = 65536 / (size_t)t.columns + 1;
-        nnl_pool_run(ctx->pool, (t.total + t.step - 1) / t.step, clear_part, &t);
+        nnl_pool_try(ctx->pool, (t.total + t.step - 1) / t.step, clear_part, &t);
     }
     diagonal_state s = {.k = t.k};
     return record_diagonal(ctx, call->op, x, call->out, &s);

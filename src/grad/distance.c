@@ -142,7 +142,7 @@ static nnl_status check_signs(nnl_context *ctx, nnl_tensor *a, nnl_tensor *b, nn
 static nnl_tensor *target_is(scratch *s, nnl_tensor *target, int64_t number) {
     nnl_tensor *wanted = keep(s, nnl_tensor_new(s->ctx, target->dtype, &(nnl_shape){.ndim = 0}));
     if (!wanted) return NULL;
-    nnl_apply_fill(wanted, nnl_number_int(number));
+    nnl_try_fill(wanted, nnl_number_int(number));
     return keep(s, nnl_compare_op(s->ctx, NNL_COMPARE_eq, target, wanted));
 }
 
@@ -150,7 +150,7 @@ static nnl_tensor *target_is(scratch *s, nnl_tensor *target, int64_t number) {
 static nnl_tensor *only_where(scratch *s, nnl_tensor *condition, nnl_tensor *x) {
     nnl_tensor *zero = x ? keep(s, nnl_tensor_new(s->ctx, x->dtype, &(nnl_shape){.ndim = 0})) : NULL;
     if (!zero || !condition) return NULL;
-    nnl_apply_fill(zero, nnl_number_int(0));
+    nnl_try_fill(zero, nnl_number_int(0));
     return keep(s, nnl_where(s->ctx, condition, x, zero));
 }
 

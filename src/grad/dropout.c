@@ -47,7 +47,7 @@ static nnl_tensor *masked(nnl_context *ctx, nnl_tensor *x, nnl_tensor *mask, dou
                  .y = nnl_tensor_data(y),
                  .x = nnl_tensor_data(x),
                  .mask = nnl_tensor_data(mask)};
-    nnl_pool_run(ctx->pool, (m.numel + PART_ELEMENTS - 1) / PART_ELEMENTS, mask_part, &m);
+    nnl_pool_try(ctx->pool, (m.numel + PART_ELEMENTS - 1) / PART_ELEMENTS, mask_part, &m);
     dropout_state state = {scale};
     nnl_status status = nnl_record(ctx, &(nnl_recording){.op = &dropout_record,
                                                          .n_inputs = 1,
@@ -94,7 +94,7 @@ static nnl_tensor *draw_mask(nnl_context *ctx, const nnl_shape *shape, double ke
     if (!mask) return NULL;
     size_t numel = (size_t)nnl_tensor_numel(mask);
     drawing d = {ctx, nnl_tensor_data(mask), numel, nnl_random_reserve(&ctx->random, numel), keep};
-    nnl_pool_run(ctx->pool, (numel + PART_ELEMENTS - 1) / PART_ELEMENTS, draw_part, &d);
+    nnl_pool_try(ctx->pool, (numel + PART_ELEMENTS - 1) / PART_ELEMENTS, draw_part, &d);
     return mask;
 }
 
@@ -128,7 +128,7 @@ nnl_tensor *nnl_dropout_channels(nnl_context *ctx, const char *who, nnl_tensor *
     for (int d = 2; d < shape.ndim; d++) shape.size[d] = 1;
     nnl_tensor *ones = nnl_tensor_new(ctx, x->dtype, &shape);
     if (!ones) return NULL;
-    nnl_apply_fill(ones, nnl_number_float(1));
+    nnl_try_fill(ones, nnl_number_float(1));
     nnl_tensor *kept = nnl_dropout(ctx, ones, p), *y = kept ? nnl_mul(ctx, x, kept) : NULL;
     nnl_tensor_release(ones);
     nnl_tensor_release(kept);

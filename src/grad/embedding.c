@@ -81,7 +81,7 @@ static nnl_tensor *copy_rows(nnl_context *ctx, nnl_tensor *index, nnl_tensor *ta
         lookup l = lookup_of(ctx, index, whole, out);
         l.padding = blank;
         l.step = PART_ELEMENTS / (l.width > 0 ? l.width : 1) + 1;
-        if (l.width > 0) nnl_pool_run(ctx->pool, (l.n + l.step - 1) / l.step, copy_part, &l);
+        if (l.width > 0) nnl_pool_try(ctx->pool, (l.n + l.step - 1) / l.step, copy_part, &l);
     }
     nnl_tensor_release(whole);
     return out;
@@ -113,11 +113,11 @@ static nnl_tensor *add_rows(nnl_context *ctx, nnl_tensor *index, const nnl_tenso
     nnl_shape shape = {.ndim = 2, .size = {state.rows, dout->shape.size[dout->shape.ndim - 1]}};
     nnl_tensor *sum = nnl_tensor_new(ctx, dout->dtype, &shape);
     if (!sum) return NULL;
-    nnl_apply_fill(sum, nnl_number_float(0));
+    nnl_try_fill(sum, nnl_number_float(0));
     lookup l = lookup_of(ctx, index, dout, sum);
     l.padding = state.padding;
     l.step = l.n * l.width < PART_ELEMENTS ? l.width : PART_COLUMNS;
-    if (l.width > 0) nnl_pool_run(ctx->pool, (l.width + l.step - 1) / l.step, add_part, &l);
+    if (l.width > 0) nnl_pool_try(ctx->pool, (l.width + l.step - 1) / l.step, add_part, &l);
     return sum;
 }
 

@@ -40,7 +40,7 @@ static nnl_tensor *slopes_for(nnl_context *ctx, const nnl_tensor *x, nnl_tensor 
 nnl_tensor *nnl_prelu(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight) {
     nnl_tensor *slopes = slopes_for(ctx, x, weight);
     nnl_tensor *zero = slopes ? nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0}) : NULL;
-    if (zero) nnl_apply_fill(zero, nnl_number_int(0));
+    if (zero) nnl_try_fill(zero, nnl_number_int(0));
     nnl_tensor *above = zero ? nnl_compare_op(ctx, NNL_COMPARE_gt, x, zero) : NULL;
     nnl_tensor *below = above ? nnl_mul(ctx, x, slopes) : NULL;
     nnl_tensor *out = below ? nnl_where(ctx, above, x, below) : NULL;

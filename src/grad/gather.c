@@ -17,7 +17,7 @@ nnl_tensor *nnl_positions_of(nnl_context *ctx, const char *who, nnl_tensor *inde
     }
     if (index->dtype == NNL_INT64 && nnl_tensor_is_contiguous(index)) return nnl_tensor_retain(index);
     nnl_tensor *copy = nnl_tensor_new(ctx, NNL_INT64, &index->shape);
-    if (copy) nnl_apply_copy(copy, index);
+    if (copy) nnl_try_copy(copy, index);
     return copy;
 }
 
@@ -105,7 +105,7 @@ static nnl_tensor *select_slices(nnl_context *ctx, const nnl_op *op, nnl_tensor 
         slices s = slices_of(x, dim, index);
         s.from = nnl_tensor_data(source);
         s.to = nnl_tensor_data(out);
-        if (s.bytes > 0) nnl_pool_run(ctx->pool, (s.outer * s.n + s.step - 1) / s.step, copy_part, &s);
+        if (s.bytes > 0) nnl_pool_try(ctx->pool, (s.outer * s.n + s.step - 1) / s.step, copy_part, &s);
         if (place_record(ctx, op, x, index, out, dim, &x->shape) != NNL_OK) {
             nnl_tensor_release(out);
             out = NULL;
@@ -170,7 +170,7 @@ nnl_tensor *nnl_unselect(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *i
     nnl_compute type = nnl_tensor_compute(x);
     nnl_binary_fn *add = ctx->kernels->elementwise->binary[NNL_BINARY_add][type];
     if (out) {
-        nnl_apply_fill(out, nnl_number_int(0));
+        nnl_try_fill(out, nnl_number_int(0));
         slices s = slices_of(out, dim, index);
         const char *from = nnl_tensor_data(source);
         char *to = nnl_tensor_data(out);
@@ -270,9 +270,13 @@ typedef struct pointing {
     int64_t own_stride[NNL_MAX_DIMS], place_stride[NNL_MAX_DIMS];
     char *own, *places;
     int64_t size, rows, part_rows;
+    const nnl_pool *pool;
 } pointing;
 
 #define PART_ELEMENTS 16384
+
+// Elements after which to look whether the host wants an end.
+#define BETWEEN_QUESTIONS 65536
 
 // Where row `number` starts in a tensor; places leave out the pointed dimension.
 static void row_start(const pointing *p, int64_t number, int64_t *position, pointed_row *r) {
@@ -307,7 +311,7 @@ static void run_rows(void *arg, size_t part) {
                      .step = p->dim == last ? 0 : 1,
                      .jump = p->place_stride[p->dim]};
     row_start(p, first, position, &r);
-    for (int64_t row = first; row < end && row < p->rows; row++, r.at += r.n) {
+    for (int64_t row = first; row < end && row < p->rows && !nnl_pool_stops(p->pool); row++, r.at += r.n) {
         p->run(&r);
         next_row(p, position, &r);
     }
@@ -317,7 +321,8 @@ static void run_rows(void *arg, size_t part) {
 // first dimension, or all of them where that is the pointed one.
 static void point(nnl_context *ctx, row_fn *run, bool writes, const nnl_tensor *index, int dim,
                   const nnl_tensor *own, const nnl_tensor *places) {
-    pointing p = {.run = run, .at = nnl_tensor_data(index), .shape = index->shape, .dim = dim};
+    pointing p = {
+        .run = run, .at = nnl_tensor_data(index), .shape = index->shape, .dim = dim, .pool = ctx->pool};
     p.own = nnl_tensor_data(own);
     p.places = nnl_tensor_data(places);
     p.size = (int64_t)nnl_dtype_size(own->dtype);
@@ -333,7 +338,7 @@ static void point(nnl_context *ctx, row_fn *run, bool writes, const nnl_tensor *
     int64_t grain = !writes ? 1 : dim == 0 ? p.rows : p.rows / p.shape.size[0];
     int64_t grains = PART_ELEMENTS / (row * grain);
     p.part_rows = grain * (grains > 0 ? grains : 1);
-    nnl_pool_run(ctx->pool, (size_t)((p.rows + p.part_rows - 1) / p.part_rows), run_rows, &p);
+    nnl_pool_try(ctx->pool, (size_t)((p.rows + p.part_rows - 1) / p.part_rows), run_rows, &p);
 }
 
 static nnl_status check_pointing(nnl_context *ctx, const char *who, const nnl_tensor *x,
@@ -437,7 +442,7 @@ nnl_tensor *nnl_ungather(nnl_context *ctx, nnl_tensor *x, int dim, nnl_tensor *i
     nnl_tensor *source = nnl_tensor_is_contiguous(x) ? nnl_tensor_retain(x) : nnl_clone(ctx, x);
     nnl_tensor *out = source ? nnl_tensor_new(ctx, x->dtype, shape) : NULL;
     if (out) {
-        nnl_apply_fill(out, nnl_number_int(0));
+        nnl_try_fill(out, nnl_number_int(0));
         point(ctx, adding[x->dtype], true, index, dim, source, out);
         if (place_record(ctx, &ungather_record, x, index, out, dim, shape) != NNL_OK) {
             nnl_tensor_release(out);
@@ -456,7 +461,7 @@ static nnl_tensor *scatter_source(nnl_context *ctx, const nnl_call *call, const 
     nnl_dtype dtype = call->arg[0].tensor->dtype;
     if (arg->is_number) {
         nnl_tensor *filled = nnl_tensor_new(ctx, dtype, &index->shape);
-        if (filled) nnl_apply_fill(filled, arg->number);
+        if (filled) nnl_try_fill(filled, arg->number);
         return filled;
     }
     if (arg->tensor->dtype != dtype) {
@@ -480,7 +485,7 @@ static nnl_status scatter_into(nnl_context *ctx, nnl_call *call, nnl_tensor *ind
     int dim = (int)call->arg[1].i;
     nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!out) return ctx->status;
-    nnl_apply_copy(out, x);
+    nnl_try_copy(out, x);
     row_fn *run = call->op->variant == 0 ? writing(x->dtype) : adding[x->dtype];
     point(ctx, run, true, index, dim, src, out);
     call->out[0] = out;
@@ -557,11 +562,16 @@ nnl_tensor *nnl_true_positions(nnl_context *ctx, nnl_tensor *mask) {
     for (int64_t i = 0; i < numel; i++) count += truth[i] != 0;
     nnl_tensor *out = nnl_tensor_new(ctx, NNL_INT64, &(nnl_shape){.ndim = 1, .size = {count}});
     int64_t *at = out ? nnl_tensor_data(out) : NULL;
-    for (int64_t i = 0; at && i < numel; i++) {
+    bool stopped = false;
+    for (int64_t i = 0; at && i < numel && !stopped; i++) {
         if (truth[i]) *at++ = i + 1;
+        stopped = i % BETWEEN_QUESTIONS == BETWEEN_QUESTIONS - 1 && nnl_pool_stops(ctx->pool);
     }
     nnl_tensor_release(flat);
-    return out;
+    if (!stopped) return out;
+    nnl_tensor_release(out);
+    (void)nnl_check_stop(ctx, "mask");
+    return NULL;
 }
 
 static nnl_tensor *select_true(nnl_context *ctx, nnl_tensor *x, nnl_tensor *mask, const nnl_shape *shape) {
@@ -619,9 +629,9 @@ static nnl_status one_hot_rows(nnl_context *ctx, nnl_call *call, const nnl_tenso
     shape.size[shape.ndim++] = classes;
     call->out[0] = nnl_tensor_new(ctx, NNL_INT64, &shape);
     if (!call->out[0]) return ctx->status;
-    nnl_apply_fill(call->out[0], nnl_number_int(0));
+    nnl_try_fill(call->out[0], nnl_number_int(0));
     int64_t *row = nnl_tensor_data(call->out[0]);
-    for (int64_t i = 0; i < n; i++) row[i * classes + label[i] - 1] = 1;
+    for (int64_t i = 0; i < n && !nnl_pool_stops(ctx->pool); i++) row[i * classes + label[i] - 1] = 1;
     return NNL_OK;
 }
 

@@ -92,7 +92,7 @@ static nnl_status put_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *con
         nnl_shape shape = dout[0]->shape;
         shape.size[0] = nnl_tensor_numel(at);
         nnl_tensor *zeros = nnl_tensor_new(ctx, dout[0]->dtype, &shape);
-        if (zeros) nnl_apply_fill(zeros, nnl_number_int(0));
+        if (zeros) nnl_try_fill(zeros, nnl_number_int(0));
         dx[0] = zeros ? with_slices(ctx, dout[0], at, zeros) : NULL;
         nnl_tensor_release(zeros);
         if (!dx[0]) return ctx->status;
@@ -107,7 +107,7 @@ static const nnl_op put_record = {.name = "index_put", .outputs = 1, .backward =
 static nnl_tensor *with_slices(nnl_context *ctx, nnl_tensor *x, nnl_tensor *at, nnl_tensor *values) {
     nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, &x->shape);
     if (!out) return NULL;
-    if (nnl_tensor_numel(x) > 0) nnl_apply_copy(out, x);
+    if (nnl_tensor_numel(x) > 0) nnl_try_copy(out, x);
     put_slices(out, x->shape.size[0], at, values);
     nnl_status status = nnl_record(ctx, &(nnl_recording){.op = &put_record,
                                                          .n_inputs = 2,

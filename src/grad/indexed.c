@@ -68,7 +68,7 @@ static nnl_tensor *slice_mask(nnl_context *ctx, const nnl_tensor *x, int dim, co
     for (int d = 0; d < shape.ndim; d++) shape.size[d] = d == dim ? shape.size[d] : 1;
     nnl_tensor *mask = nnl_tensor_new(ctx, NNL_BOOL, &shape);
     if (!mask) return NULL;
-    nnl_apply_fill(mask, nnl_number_int(0));
+    nnl_try_fill(mask, nnl_number_int(0));
     const int64_t *at = nnl_tensor_data(index);
     for (int64_t i = 0, n = nnl_tensor_numel(index); i < n; i++)
         ((uint8_t *)nnl_tensor_data(mask))[at[i] - 1] = 1;

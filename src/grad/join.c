@@ -46,7 +46,7 @@ static void copy_items(size_t count, nnl_tensor *const *items, int dim, nnl_tens
     for (size_t i = 0; i < count; i++) {
         if (is_empty_list_item(items[i])) continue;
         part.shape.size[dim] = items[i]->shape.size[dim];
-        if (nnl_tensor_numel(items[i]) > 0) nnl_apply_copy(&part, items[i]);
+        if (nnl_tensor_numel(items[i]) > 0) nnl_try_copy(&part, items[i]);
         part.offset += part.shape.size[dim] * out->stride[dim];
     }
 }

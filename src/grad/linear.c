@@ -32,7 +32,7 @@ static void epilogue_part(void *arg, size_t part) {
 static void run_epilogue(nnl_context *ctx, epilogue *e) {
     if (e->rows * e->columns == 0 || (!e->bias && !e->activate)) return;
     e->step = PART_ELEMENTS / e->columns > 0 ? PART_ELEMENTS / e->columns : 1;
-    nnl_pool_run(ctx->pool, (e->rows + e->step - 1) / e->step, epilogue_part, e);
+    nnl_pool_try(ctx->pool, (e->rows + e->step - 1) / e->step, epilogue_part, e);
 }
 
 static nnl_status check_linear(nnl_context *ctx, const nnl_tensor *x, const nnl_tensor *weight,

@@ -68,7 +68,7 @@ static nnl_tensor *broadcast(nnl_context *ctx, const char *who, const char *name
                              who, name, nnl_shape_text(&t->shape, a), nnl_shape_text(shape, b));
     }
     nnl_tensor *whole = nnl_tensor_new(ctx, dtype, shape);
-    if (whole) nnl_apply_copy(whole, t);
+    if (whole) nnl_try_copy(whole, t);
     return whole;
 }
 
@@ -156,7 +156,7 @@ static nnl_status sum_all(nnl_context *ctx, const loss_state *state, const opera
     nnl_tensor *sums = nnl_tensor_new(ctx, o->x->dtype, &(nnl_shape){1, {(int64_t)parts}});
     if (!sums) return ctx->status;
     s.sums = nnl_tensor_data(sums);
-    nnl_pool_run(ctx->pool, parts, sum_part, &s);
+    nnl_pool_try(ctx->pool, parts, sum_part, &s);
     double total = 0;
     for (size_t k = 0; k < parts; k++) total += element(sums, (int64_t)k);
     set_element(out, 0, total);
@@ -243,7 +243,7 @@ static nnl_tensor *seed_of(nnl_context *ctx, const loss_state *state, nnl_tensor
     if (state->reduction == NNL_LOSS_NONE && !weight) return nnl_contiguous(ctx, dout);
     nnl_tensor *seed = nnl_tensor_new(ctx, x->dtype, weight ? &x->shape : &dout->shape);
     if (!seed) return NULL;
-    nnl_apply_copy(seed, dout);
+    nnl_try_copy(seed, dout);
     if (weight) multiply(seed, weight);
     double by = divisor(state->reduction, x);
     if (by == 1) return seed;
@@ -280,7 +280,7 @@ static nnl_tensor *derivative(nnl_context *ctx, nnl_loss_grad_fn *kernel, const 
                   .x = x,
                   .target = target,
                   .dx = dx};
-    nnl_pool_run(ctx->pool, (d.numel + PART_ELEMENTS - 1) / PART_ELEMENTS, derive_part, &d);
+    nnl_pool_try(ctx->pool, (d.numel + PART_ELEMENTS - 1) / PART_ELEMENTS, derive_part, &d);
     return dx;
 }
 
@@ -327,7 +327,7 @@ static nnl_tensor *difference_slope(nnl_context *ctx, nnl_pointwise_loss kind, n
 static nnl_tensor *hinge_slope(nnl_context *ctx, nnl_tensor *x, nnl_tensor *target, nnl_tensor *y) {
     nnl_tensor *product = nnl_mul(ctx, x, target),
                *one = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
-    if (one) nnl_apply_fill(one, nnl_number_int(1));
+    if (one) nnl_try_fill(one, nnl_number_int(1));
     nnl_tensor *below = product && one ? nnl_compare_op(ctx, NNL_COMPARE_lt, product, one) : NULL;
     nnl_tensor *chosen = below ? nnl_mul(ctx, y, below) : NULL;
     nnl_tensor *slope = chosen ? nnl_unary_op(ctx, NNL_UNARY_neg, chosen, NULL) : NULL;

@@ -42,7 +42,7 @@ static nnl_tensor *readable(nnl_context *ctx, nnl_tensor *t, bool transposed, nn
     if (matrix_of(t, transposed, matrix) && batch_stride(t, stride)) return nnl_tensor_retain(t);
     nnl_tensor *copy = nnl_tensor_new(ctx, t->dtype, &t->shape);
     if (!copy) return NULL;
-    nnl_apply_copy(copy, t);
+    nnl_try_copy(copy, t);
     matrix_of(copy, transposed, matrix);
     batch_stride(copy, stride);
     return copy;
@@ -109,12 +109,12 @@ static nnl_tensor *multiply_any(nnl_context *ctx, nnl_tensor *a, bool ta, nnl_te
     nnl_tensor *x = nnl_tensor_new(ctx, dtype, &a->shape), *y = nnl_tensor_new(ctx, dtype, &b->shape);
     nnl_tensor *product = NULL, *out = NULL;
     if (x && y) {
-        nnl_apply_copy(x, a);
-        nnl_apply_copy(y, b);
+        nnl_try_copy(x, a);
+        nnl_try_copy(y, b);
         product = multiply(ctx, x, ta, y, tb);
     }
     if (product) out = nnl_tensor_new(ctx, a->dtype, &product->shape);
-    if (out) nnl_apply_copy(out, product);
+    if (out) nnl_try_copy(out, product);
     nnl_tensor_release(x);
     nnl_tensor_release(y);
     nnl_tensor_release(product);
@@ -275,7 +275,7 @@ static nnl_tensor *scaled_by(nnl_context *ctx, nnl_tensor *x, double number) {
     if (number == 1) return nnl_tensor_retain(x);
     if (nnl_dtype_is_float(x->dtype)) return nnl_mul_number(ctx, x, number);
     nnl_tensor *scale = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
-    if (scale) nnl_apply_fill(scale, nnl_number_float(number));
+    if (scale) nnl_try_fill(scale, nnl_number_float(number));
     nnl_tensor *out = scale ? nnl_mul(ctx, x, scale) : NULL;
     nnl_tensor_release(scale);
     return out;

@@ -154,7 +154,7 @@ static nnl_tensor *power_norm(nnl_context *ctx, nnl_tensor *x, double p, const n
 // How many are not 0, as the limit of p = 0. Without a derivative.
 static nnl_tensor *zero_norm(nnl_context *ctx, nnl_tensor *x, const nnl_shape *dims, bool keepdim) {
     nnl_tensor *sign = nnl_tensor_new(ctx, NNL_BOOL, &x->shape);
-    if (sign) nnl_apply_copy(sign, x);
+    if (sign) nnl_try_copy(sign, x);
     nnl_tensor *ones = sign ? nnl_to(ctx, sign, x->dtype) : NULL;
     nnl_tensor *out = ones ? nnl_sum(ctx, ones, dims->ndim, dims->size, keepdim) : NULL;
     nnl_tensor_release(sign);
@@ -195,7 +195,7 @@ static nnl_status norm_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
     nnl_tensor *x = nnl_node_saved(node, 0);
     nnl_tensor *y = nnl_reshape(ctx, nnl_node_saved(node, 1), node->state);
     nnl_tensor *zero = y ? nnl_tensor_new(ctx, y->dtype, &(nnl_shape){.ndim = 0}) : NULL;
-    if (zero) nnl_apply_fill(zero, nnl_number_int(0));
+    if (zero) nnl_try_fill(zero, nnl_number_int(0));
     nnl_tensor *flat = zero ? nnl_compare_op(ctx, NNL_COMPARE_eq, y, zero) : NULL;
     nnl_tensor *safe = flat ? nnl_add(ctx, y, flat) : NULL;
     nnl_tensor *kept = safe ? nnl_reshape(ctx, dout[0], node->state) : NULL;

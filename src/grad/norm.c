@@ -46,11 +46,12 @@ typedef struct statistics {
     void *arg;
 } statistics;
 
-static nnl_status find_moments(nnl_context *ctx, const nnl_norm *norm, const nnl_tensor *x,
+static nnl_status find_moments(nnl_context *ctx, const nnl_norm *norm, const operands *o, const nnl_tensor *x,
                                const statistics *s) {
     int64_t count = nnl_norm_statistics(norm);
     double values = (double)nnl_norm_count(norm);
     nnl_status status = nnl_norm_moments(ctx, norm, x, s->moments);
+    if (status == NNL_OK) status = nnl_check_stop(ctx, o->who); // before they count
     if (status != NNL_OK) return status;
     if (s->seen && values > 0) s->seen(norm, s->moments, s->arg);
     for (int64_t i = 0; i < count; i++) s->moments[i].square /= values;
@@ -62,7 +63,7 @@ static nnl_tensor *run_norm(nnl_context *ctx, const nnl_norm *norm, const operan
     nnl_tensor *weight = x && o->weight ? nnl_array(ctx, o->weight) : NULL;
     nnl_tensor *bias = x && o->bias ? nnl_array(ctx, o->bias) : NULL;
     bool ready = x && (weight || !o->weight) && (bias || !o->bias);
-    if (ready && s && !norm->fixed) ready = find_moments(ctx, norm, x, s) == NNL_OK;
+    if (ready && s && !norm->fixed) ready = find_moments(ctx, norm, o, x, s) == NNL_OK;
     nnl_tensor *y = ready ? nnl_normalize(ctx, norm, x, weight, bias, s ? s->moments : NULL) : NULL;
     nnl_tensor *out = y && y->dtype != o->x->dtype ? nnl_to(ctx, y, o->x->dtype) : y;
     if (out != y) nnl_tensor_release(y);

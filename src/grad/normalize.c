@@ -105,7 +105,7 @@ static void apply_part(void *arg, size_t part) {
 
 static void apply(nnl_context *ctx, pass *p) {
     size_t all = p->stretches * p->n;
-    nnl_pool_run(ctx->pool, (all + PART_ELEMENTS - 1) / PART_ELEMENTS, apply_part, p);
+    nnl_pool_try(ctx->pool, (all + PART_ELEMENTS - 1) / PART_ELEMENTS, apply_part, p);
 }
 
 static size_t part_count(pass *p, bool gathers) {
@@ -203,7 +203,7 @@ static void rows_part(void *arg, size_t part) {
 static void forward_pass(nnl_context *ctx, pass *p, const nnl_moment *moments) {
     if (p->n == 0) return;
     if (!moments) {
-        nnl_pool_run(ctx->pool, part_count(p, false), rows_part, p);
+        nnl_pool_try(ctx->pool, part_count(p, false), rows_part, p);
         return;
     }
     for (size_t i = 0; i < (size_t)nnl_norm_statistics(p->norm); i++)
@@ -355,7 +355,7 @@ static nnl_status rows_backward(nnl_context *ctx, pass *p, const gradients *g) {
     p->out = g->x ? nnl_tensor_data(g->x) : NULL;
     p->gathered = gathers ? nnl_alloc(&ctx->allocator, 2 * parts * p->n * p->element) : NULL;
     if (gathers && !p->gathered) return no_room(ctx);
-    nnl_pool_run(ctx->pool, parts, rows_gradient_part, p);
+    nnl_pool_try(ctx->pool, parts, rows_gradient_part, p);
     if (gathers) gather_finish(p, parts, g->weight, g->bias);
     nnl_free(&ctx->allocator, p->gathered);
     return NNL_OK;
@@ -365,7 +365,7 @@ static nnl_status rows_backward(nnl_context *ctx, pass *p, const gradients *g) {
 // 1] and what follows.
 static void sum_columns(nnl_context *ctx, pass *p, size_t parts, double *sum) {
     size_t columns = p->n;
-    nnl_pool_run(ctx->pool, parts, gather_part, p);
+    nnl_pool_try(ctx->pool, parts, gather_part, p);
     if (p->type == NNL_IN_DOUBLE) {
         p->reduce->reduce[NNL_REDUCE_SUM][NNL_IN_DOUBLE](parts, 2 * columns, sum, p->gathered, 2 * columns);
         return;
@@ -377,7 +377,7 @@ static void sum_columns(nnl_context *ctx, pass *p, size_t parts, double *sum) {
 
 static void sum_stretches(nnl_context *ctx, pass *p, size_t parts, double *sum) {
     size_t weights = (size_t)weights_of(p->norm);
-    nnl_pool_run(ctx->pool, parts, sums_part, p);
+    nnl_pool_try(ctx->pool, parts, sums_part, p);
     for (size_t w = 0; w < 2 * weights; w++) sum[w] = 0;
     for (size_t stretch = 0; stretch < p->stretches; stretch++) {
         sum[stretch % weights] += p->sums[2 * stretch];
@@ -447,7 +447,7 @@ static nnl_status stretches_backward(nnl_context *ctx, pass *p, const gradients 
 }
 
 static void clear(nnl_tensor *t) {
-    if (t) nnl_apply_fill(t, nnl_number_int(0));
+    if (t) nnl_try_fill(t, nnl_number_int(0));
 }
 
 static nnl_status fused_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *dout, const gradients *g) {

@@ -64,7 +64,8 @@ static void release_outputs(nnl_context *ctx, nnl_call *call) {
 
 static nnl_status run_plain(nnl_context *ctx, nnl_call *call) {
     nnl_status status = call->op->forward(ctx, call);
-    if (status == NNL_OK) status = nnl_check_stop(ctx, call->op->name);
+    nnl_status stopped = nnl_check_stop(ctx, call->op->name); // what else failed may come of that
+    if (stopped != NNL_OK) status = stopped;
     if (status != NNL_OK) release_outputs(ctx, call);
     return status;
 }

@@ -41,7 +41,7 @@ static nnl_status copy_common(nnl_context *ctx, const nnl_tensor *y, const nnl_t
                               const pad_state *s) {
     nnl_tensor *to = common_part(y, s, 1), *from = to ? common_part(x, s, -1) : NULL;
     bool there = from && nnl_tensor_numel(to) > 0 && nnl_tensor_numel(from) > 0;
-    if (there) nnl_apply_copy(to, from);
+    if (there) nnl_try_copy(to, from);
     nnl_status status = from ? NNL_OK : ctx->status;
     nnl_tensor_release(to);
     nnl_tensor_release(from);
@@ -53,7 +53,7 @@ static nnl_tensor *padded(nnl_context *ctx, nnl_tensor *x, const pad_state *s, d
     for (int i = 0; i < s->count; i++) shape.size[dim_of(x, i / 2)] += s->widths[i];
     nnl_tensor *y = nnl_tensor_new(ctx, x->dtype, &shape);
     if (!y) return NULL;
-    nnl_apply_fill(y, nnl_number_float(value));
+    nnl_try_fill(y, nnl_number_float(value));
     nnl_status status = copy_common(ctx, y, x, s);
     if (status == NNL_OK)
         status = nnl_record(ctx, &(nnl_recording){.op = &pad_record,

@@ -128,12 +128,12 @@ static void add_shared(nnl_tensor *look, const nnl_tensor *x) {
 nnl_tensor *nnl_part_spread(nnl_context *ctx, nnl_tensor *x, const nnl_part *part) {
     nnl_tensor *whole = whole_new(ctx, x->dtype, part);
     if (!whole) return NULL;
-    if (nnl_tensor_numel(whole) > 0) nnl_apply_fill(whole, nnl_number_int(0));
+    if (nnl_tensor_numel(whole) > 0) nnl_try_fill(whole, nnl_number_int(0));
     nnl_tensor look = look_at(whole, part);
     if (nnl_overlaps(&part->shape, part->stride)) {
         add_shared(&look, x);
     } else if (nnl_tensor_numel(x) > 0) {
-        nnl_apply_copy(&look, x);
+        nnl_try_copy(&look, x);
     }
     return recorded(ctx, &spread_record, x, whole, part);
 }
@@ -141,7 +141,7 @@ nnl_tensor *nnl_part_spread(nnl_context *ctx, nnl_tensor *x, const nnl_part *par
 // x's elements where the whole's strides have them.
 static nnl_tensor *laid_out(nnl_context *ctx, nnl_tensor *x, const nnl_part *part) {
     nnl_tensor *whole = whole_new(ctx, x->dtype, part);
-    if (whole && nnl_tensor_numel(x) > 0) nnl_apply_copy(whole, x);
+    if (whole && nnl_tensor_numel(x) > 0) nnl_try_copy(whole, x);
     return recorded(ctx, &layout_record, x, whole, part);
 }
 
@@ -167,9 +167,9 @@ static const nnl_op clear_record = {.name = "assignment", .outputs = 1, .backwar
 nnl_tensor *nnl_part_clear(nnl_context *ctx, nnl_tensor *dout, const nnl_part *part) {
     nnl_tensor *whole = whole_new(ctx, dout->dtype, part);
     if (!whole) return NULL;
-    if (nnl_tensor_numel(dout) > 0) nnl_apply_copy(whole, dout);
+    if (nnl_tensor_numel(dout) > 0) nnl_try_copy(whole, dout);
     nnl_tensor look = look_at(whole, part);
-    if (nnl_tensor_numel(&look) > 0) nnl_apply_fill(&look, nnl_number_int(0));
+    if (nnl_tensor_numel(&look) > 0) nnl_try_fill(&look, nnl_number_int(0));
     return recorded(ctx, &clear_record, dout, whole, part);
 }
 

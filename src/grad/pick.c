@@ -55,7 +55,7 @@ static nnl_tensor *joint_positions(nnl_context *ctx, const nnl_tensor *t, const 
     nnl_status status = NNL_OK;
     for (int k = 0; k < p->count && status == NNL_OK; k++) {
         nnl_tensor *key = nnl_tensor_new(ctx, NNL_INT64, &p->shape);
-        if (key) nnl_apply_copy(key, p->key[k]);
+        if (key) nnl_try_copy(key, p->key[k]);
         status = key ? add_positions(ctx, sum, key, p->dim[k], t->shape.size[p->dim[k]]) : ctx->status;
         nnl_tensor_release(key);
     }

@@ -26,7 +26,7 @@ static nnl_status flipped(nnl_context *ctx, const nnl_op *op, nnl_tensor *x, con
         backwards.offset += (x->shape.size[d] - 1) * x->stride[d];
         backwards.stride[d] = -x->stride[d];
     }
-    nnl_apply_copy(*out, &backwards);
+    nnl_try_copy(*out, &backwards);
     return record_order(ctx, op, x, out, s);
 }
 
@@ -52,7 +52,7 @@ static nnl_status flip_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *co
 static void roll_copy(nnl_tensor to, nnl_tensor x, const order_state *s, int d) {
     while (d < x.shape.ndim && s->by[d] == 0) d++;
     if (d == x.shape.ndim) {
-        nnl_apply_copy(&to, &x);
+        nnl_try_copy(&to, &x);
         return;
     }
     int64_t size = x.shape.size[d], by = s->by[d];

@@ -319,8 +319,8 @@ static nnl_status run_forward(walk *w, const nnl_recurrence *r) {
 static nnl_tensor *state_of(nnl_context *ctx, const nnl_recurrence *r, const nnl_tensor *given) {
     nnl_shape shape = {.ndim = 2, .size = {r->x->shape.size[1], r->weight_hh->shape.size[1]}};
     nnl_tensor *state = nnl_tensor_new(ctx, r->x->dtype, &shape);
-    if (state && given) nnl_apply_copy(state, given);
-    if (state && !given) nnl_apply_fill(state, nnl_number_float(0));
+    if (state && given) nnl_try_copy(state, given);
+    if (state && !given) nnl_try_fill(state, nnl_number_float(0));
     return state;
 }
 
@@ -625,8 +625,8 @@ static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *d, nn
 static nnl_tensor *carried(nnl_context *ctx, const nnl_tensor *given, const nnl_tensor *y) {
     nnl_shape shape = {.ndim = 2, .size = {y->shape.size[1], y->shape.size[2]}};
     nnl_tensor *t = nnl_tensor_new(ctx, y->dtype, &shape);
-    if (t && given) nnl_apply_copy(t, given);
-    if (t && !given) nnl_apply_fill(t, nnl_number_float(0));
+    if (t && given) nnl_try_copy(t, given);
+    if (t && !given) nnl_try_fill(t, nnl_number_float(0));
     return t;
 }
 

@@ -186,7 +186,7 @@ static nnl_tensor *product_of_others(nnl_context *ctx, nnl_tensor *x, const redu
         dropped[d] = state->kept.size[d] != x->shape.size[d] || x->shape.size[d] == 1;
     nnl_tensor *none = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
     if (!none) return NULL;
-    nnl_apply_fill(none, nnl_number_int(0));
+    nnl_try_fill(none, nnl_number_int(0));
     nnl_tensor *zero = nnl_compare_op(ctx, NNL_COMPARE_eq, x, none);
     nnl_tensor *zeros = zero ? nnl_reduced(ctx, NNL_REDUCE_SUM, zero, dropped, true, x->dtype) : NULL;
     nnl_tensor *others = zeros ? nnl_sub(ctx, zeros, zero) : NULL; // zeros among the other factors
@@ -259,7 +259,7 @@ static nnl_status truth_forward(nnl_context *ctx, nnl_call *call) {
     if (status != NNL_OK) return status;
     nnl_tensor *count = nonzero_count(ctx, call, dropped, call->arg[2].flag);
     nnl_tensor *least = count ? nnl_tensor_new(ctx, NNL_INT64, &(nnl_shape){.ndim = 0}) : NULL;
-    if (least) nnl_apply_fill(least, nnl_number_float(call->op->variant ? count_of(x, dropped) : 1));
+    if (least) nnl_try_fill(least, nnl_number_float(call->op->variant ? count_of(x, dropped) : 1));
     call->out[0] = least ? nnl_compare_op(ctx, NNL_COMPARE_ge, count, least) : NULL;
     nnl_tensor_release(count);
     nnl_tensor_release(least);

@@ -18,7 +18,7 @@ static void fill_along(const nnl_tensor *whole, nnl_shape *filled, int dim, int6
         from.shape = to.shape = *filled;
         from.shape.size[dim] = to.shape.size[dim] = more;
         to.offset = whole->offset + done * whole->stride[dim];
-        nnl_apply_copy(&to, &from);
+        nnl_try_copy(&to, &from);
         filled->size[dim] += more;
     }
 }
@@ -26,7 +26,7 @@ static void fill_along(const nnl_tensor *whole, nnl_shape *filled, int dim, int6
 static void fill_copies(nnl_tensor *out, const nnl_tensor *x, const repeat_state *s) {
     nnl_tensor corner = *out;
     nnl_shape filled = corner.shape = s->shape;
-    nnl_apply_copy(&corner, x);
+    nnl_try_copy(&corner, x);
     for (int d = out->shape.ndim - 1; d >= 0; d--) fill_along(out, &filled, d, out->shape.size[d]);
 }
 
@@ -99,7 +99,7 @@ static nnl_tensor *sum_of_copies(nnl_context *ctx, nnl_tensor *x, int64_t outer,
 // Where there are no copies at all.
 static nnl_status no_gradient(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, nnl_tensor **dx) {
     *dx = nnl_tensor_new(ctx, dtype, shape);
-    if (*dx) nnl_apply_fill(*dx, nnl_number_int(0));
+    if (*dx) nnl_try_fill(*dx, nnl_number_int(0));
     return *dx ? NNL_OK : ctx->status;
 }
 

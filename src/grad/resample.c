@@ -125,7 +125,7 @@ static planes planes_of(const nnl_context *ctx, const nnl_tensor *x, const nnl_t
 
 static size_t part_count(const planes *p) { return (p->count + p->each - 1) / p->each; }
 
-static void run_planes(planes *p, nnl_task *task) { nnl_pool_run(p->ctx->pool, part_count(p), task, p); }
+static void run_planes(planes *p, nnl_task *task) { nnl_pool_try(p->ctx->pool, part_count(p), task, p); }
 
 static size_t part_end(const planes *p, size_t part) {
     size_t end = (part + 1) * p->each;

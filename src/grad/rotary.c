@@ -43,7 +43,7 @@ static nnl_tensor *turned(nnl_context *ctx, nnl_tensor *x, nnl_tensor *turns, co
                  .type = nnl_tensor_compute(x)};
     j.rows = numel / j.size;
     j.step = PART_ELEMENTS / j.size > 0 ? PART_ELEMENTS / j.size : 1;
-    nnl_pool_run(ctx->pool, (j.rows + j.step - 1) / j.step, turn_part, &j);
+    nnl_pool_try(ctx->pool, (j.rows + j.step - 1) / j.step, turn_part, &j);
     return y;
 }
 

@@ -45,12 +45,12 @@ static void run(nnl_context *ctx, job *j) {
     size_t most = PART_ELEMENTS / j->n;
     if (j->inner == 1) {
         j->step = most > 0 ? most : 1;
-        nnl_pool_run(ctx->pool, (j->outer + j->step - 1) / j->step, row_part, j);
+        nnl_pool_try(ctx->pool, (j->outer + j->step - 1) / j->step, row_part, j);
         return;
     }
     j->step = most > COLUMNS ? most / COLUMNS * COLUMNS : COLUMNS;
     j->parts = (j->inner + j->step - 1) / j->step;
-    nnl_pool_run(ctx->pool, j->outer * j->parts, column_part, j);
+    nnl_pool_try(ctx->pool, j->outer * j->parts, column_part, j);
 }
 
 static job job_along(const nnl_tensor *x, int dim) {
@@ -229,7 +229,7 @@ static nnl_tensor *lse_run(nnl_context *ctx, nnl_tensor *x, const bool *dropped,
                      nnl_dtype_size(x->dtype),
                      1};
         if (rows.n > 0 && rows.n < PART_ELEMENTS) j.step = PART_ELEMENTS / (size_t)rows.n;
-        nnl_pool_run(ctx->pool, ((size_t)rows.outer + j.step - 1) / j.step, lse_part, &j);
+        nnl_pool_try(ctx->pool, ((size_t)rows.outer + j.step - 1) / j.step, lse_part, &j);
     }
     nnl_rows_done(&rows);
     return out;

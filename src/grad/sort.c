@@ -81,9 +81,11 @@ static void block_keys(const line *l, size_t at, size_t n, uint64_t *key) {
 
 // ---- one line
 
-// Work of n elements that does not depend on its order, on the threads where it is much.
-static void in_parts(const sorting *s, size_t n, nnl_task *task, void *arg) {
-    nnl_pool_run(s->pool, (n + PART_ELEMENTS - 1) / PART_ELEMENTS, task, arg);
+// Work of n elements that does not depend on its order, on the threads where it is much. False where the host
+// wants an end: some of it is undone then, and nothing that holds places may be used.
+static bool in_parts(const sorting *s, size_t n, nnl_task *task, void *arg) {
+    nnl_pool_try(s->pool, (n + PART_ELEMENTS - 1) / PART_ELEMENTS, task, arg);
+    return !nnl_pool_stops(s->pool);
 }
 
 static size_t part_end(size_t part, size_t n) {
@@ -143,12 +145,14 @@ static size_t line_memory(const sorting *s) {
     return wide && sorting_all > selecting ? sorting_all : selecting;
 }
 
+// These three find the order, which is NULL where the host wants an end.
 static void select_few(line *l, uint64_t *memory) {
     const sorting *s = l->s;
     nnl_selection few = nnl_select_start(s->kept, memory, memory + NNL_SELECT_ROOM(s->kept));
     uint64_t item[BLOCK];
     for (size_t at = 0; at < s->n; at += BLOCK) {
         size_t n = s->n - at < BLOCK ? s->n - at : BLOCK;
+        if (nnl_pool_stops(s->pool)) return;
         block_keys(l, at, n, item);
         for (size_t i = 0; i < n; i++) item[i] = item[i] << 32 | (at + i);
         nnl_select_more(&few, n, item);
@@ -158,7 +162,7 @@ static void select_few(line *l, uint64_t *memory) {
 
 static void sort_narrow(line *l, uint64_t *memory) {
     l->items = memory;
-    in_parts(l->s, l->s->n, make_items, l);
+    if (!in_parts(l->s, l->s->n, make_items, l)) return;
     l->order = nnl_sort_items(l->s->pool, l->s->n, memory, memory + NNL_SORT_SPARE(l->s->n));
 }
 
@@ -167,10 +171,12 @@ static void sort_wide(line *l, uint64_t *memory) {
     uint64_t *third = memory + 2 * room;
     l->keys = third + room;
     sort_narrow(l, memory);
+    if (!l->order) return;
     l->items = l->order == memory ? memory + room : memory;
-    in_parts(l->s, n, make_upper_items, l);
     l->ranks = l->order;
-    l->order = nnl_sort_items(l->s->pool, n, l->items, third);
+    bool done = in_parts(l->s, n, make_upper_items, l);
+    l->order = NULL;
+    if (done) l->order = nnl_sort_items(l->s->pool, n, l->items, third);
 }
 
 // 64-bit integers within a range of 32 bits have narrow keys.
@@ -179,6 +185,7 @@ static void measure_integers(line *l) {
     int64_t least = INT64_MAX, most = INT64_MIN, x[BLOCK];
     for (size_t at = 0; at < s->n; at += BLOCK) {
         size_t n = s->n - at < BLOCK ? s->n - at : BLOCK;
+        if (nnl_pool_stops(s->pool)) return;
         s->load(n, x, l->from + (int64_t)at * s->stride * (int64_t)s->size, s->stride);
         for (size_t i = 0; i < n; i++) {
             least = x[i] < least ? x[i] : least;
@@ -204,7 +211,7 @@ static void sort_line(const sorting *s, int64_t from, int64_t to, uint64_t *memo
     } else {
         sort_narrow(&l, memory);
     }
-    in_parts(s, s->kept, write_results, &l);
+    if (l.order) in_parts(s, s->kept, write_results, &l);
 }
 
 // ---- all lines
@@ -227,6 +234,7 @@ static void sort_part(void *arg, size_t part) {
     const sorting *s = arg;
     int64_t first = (int64_t)part * s->part_lines, last = first + s->part_lines;
     for (int64_t number = first; number < last && number < s->lines; number++) {
+        if (nnl_pool_stops(s->pool)) return;
         int64_t from, to;
         place_line(s, number, &from, &to);
         sort_line(s, from, to, s->memory + part * s->part_memory);
@@ -246,7 +254,7 @@ static nnl_status sort_lines(nnl_context *ctx, sorting *s) {
     if (parts == 1) {
         sort_part(s, 0);
     } else {
-        nnl_pool_run(ctx->pool, (size_t)parts, sort_part, s);
+        nnl_pool_try(ctx->pool, (size_t)parts, sort_part, s);
     }
     nnl_free(&ctx->allocator, s->memory);
     return NNL_OK;

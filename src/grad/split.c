@@ -40,7 +40,7 @@ static nnl_tensor *piece_gradient(nnl_context *ctx, nnl_tensor *given, const nnl
     nnl_shape shape = like->shape;
     if (size >= 0) shape.size[dim] = size;
     nnl_tensor *zero = nnl_tensor_new(ctx, like->dtype, &(nnl_shape){.ndim = 0});
-    if (zero) nnl_apply_fill(zero, nnl_number_int(0));
+    if (zero) nnl_try_fill(zero, nnl_number_int(0));
     nnl_tensor *wide = zero ? nnl_expand(ctx, zero, &shape) : NULL;
     nnl_tensor_release(zero);
     return wide;

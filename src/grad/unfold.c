@@ -37,7 +37,7 @@ static void add_windows(nnl_tensor *whole, const nnl_tensor *windows, const wind
     if (to.shape.size[s->dim] > 1) to.stride[s->dim] *= s->step;
     for (int64_t k = 0; k < s->size; k++) {
         if (s->size <= s->step) {
-            nnl_apply_copy(&to, &from);
+            nnl_try_copy(&to, &from);
         } else {
             nnl_apply_binary(&to, &to, &from, type, NNL_BINARY_add);
         }
@@ -57,7 +57,7 @@ static nnl_status unfold_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *
     const window_state *s = node->state;
     dx[0] = nnl_tensor_new(ctx, dout[0]->dtype, &s->shape);
     if (!dx[0]) return ctx->status;
-    nnl_apply_fill(dx[0], nnl_number_int(0));
+    nnl_try_fill(dx[0], nnl_number_int(0));
     add_windows(dx[0], dout[0], s);
     return record_windows(ctx, &fold_record, dout[0], &dx[0], s);
 }

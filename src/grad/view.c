@@ -98,7 +98,7 @@ static nnl_status reshape_to(nnl_context *ctx, nnl_call *call, nnl_tensor *x, co
     nnl_tensor *out = reshaped_view(x, shape);
     if (!out && ctx->status == NNL_OK && may_copy) {
         nnl_tensor *copy = nnl_tensor_new(ctx, x->dtype, &x->shape);
-        if (copy) nnl_apply_copy(copy, x);
+        if (copy) nnl_try_copy(copy, x);
         out = copy ? reshaped_view(copy, shape) : NULL;
         nnl_tensor_release(copy);
         if (out) nnl_tensor_stand_alone(out); // no view: what is before it in the graph is x
@@ -383,12 +383,12 @@ static nnl_tensor *unslice(nnl_context *ctx, nnl_tensor *x, const nnl_shape *sha
                            int64_t step) {
     nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, shape);
     if (!out) return NULL;
-    nnl_apply_fill(out, nnl_number_int(0));
+    nnl_try_fill(out, nnl_number_int(0));
     nnl_tensor part = *out; // a look at the slice, which lives no longer than this call
     part.shape.size[dim] = x->shape.size[dim];
     part.stride[dim] *= step;
     part.offset += start * out->stride[dim];
-    if (nnl_tensor_numel(x) > 0) nnl_apply_copy(&part, x);
+    if (nnl_tensor_numel(x) > 0) nnl_try_copy(&part, x);
     view_state state = {.a = dim, .start = start, .length = x->shape.size[dim], .step = step};
     nnl_call call;
     nnl_call_init(&call, &unslice_record);

@@ -152,6 +152,7 @@ bool nnl_elements_native(const nnl_elements *elements) {
 }
 
 #define BLOCK 512
+#define MOST_AT_ONCE ((int64_t)1 << 22) // then the host may want an end
 
 // Reversed block by block where the elements also change their size.
 static int64_t read_reversed(const nnl_elements *elements, read_fn *read, const char *from, char *to,
@@ -211,9 +212,15 @@ static nnl_status load(nnl_source *source, const nnl_elements *elements, nnl_ten
     char *to = nnl_tensor_data(t);
     if (count == 0) return NNL_OK;
     if (elements->size != nnl_dtype_size(t->dtype)) return load_widened(source, elements, to, count);
-    if (nnl_source_read(source, to, (size_t)count * elements->size) != NNL_OK) return source->ctx->status;
-    int64_t read = nnl_elements_read(elements, to, to, count);
-    return read == count ? NNL_OK : refuse(source, elements, read);
+    for (int64_t done = 0; done < count; done += MOST_AT_ONCE) {
+        int64_t n = count - done < MOST_AT_ONCE ? count - done : MOST_AT_ONCE, read;
+        char *piece = to + (size_t)done * elements->size;
+        if (nnl_source_read(source, piece, (size_t)n * elements->size) != NNL_OK) return source->ctx->status;
+        if ((read = nnl_elements_read(elements, piece, piece, n)) < n)
+            return refuse(source, elements, done + read);
+        if (nnl_check_stop(source->ctx, "reading") != NNL_OK) return source->ctx->status;
+    }
+    return NNL_OK;
 }
 
 nnl_status nnl_elements_load(nnl_source *source, const nnl_elements *elements, const nnl_shape *shape,

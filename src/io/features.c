@@ -165,7 +165,7 @@ static void run_part(void *arg, size_t part) {
     int64_t all = j->signals * j->blocks;
     int64_t from = all * (int64_t)part / j->parts, to = all * ((int64_t)part + 1) / j->parts;
     float *scratch = j->scratch + part * block_floats(j->plan);
-    for (int64_t i = from; i < to; i++) {
+    for (int64_t i = from; i < to && !nnl_pool_stops(j->plan->ctx->pool); i++) {
         int64_t signal = i / j->blocks;
         block b = block_at(j->plan, j->samples + signal * j->count, j->count, scratch);
         b.first = i % j->blocks * BLOCK;
@@ -196,8 +196,8 @@ nnl_status nnl_features_all(const nnl_features *plan, const float *samples, int6
     j.scratch = nnl_alloc(&ctx->allocator, floats * sizeof *j.scratch);
     if (!j.scratch) return nnl_fail(ctx, NNL_ERR_MEMORY, "out of memory");
     if (twice) j.mels = j.scratch + blocks;
-    nnl_pool_run(ctx->pool, (size_t)j.parts, run_part, &j);
-    if (twice) nnl_pool_run(ctx->pool, (size_t)signals, run_cepstrum, &j);
+    nnl_pool_try(ctx->pool, (size_t)j.parts, run_part, &j);
+    if (twice) nnl_pool_try(ctx->pool, (size_t)signals, run_cepstrum, &j);
     nnl_free(&ctx->allocator, j.scratch);
-    return NNL_OK;
+    return nnl_check_stop(ctx, "features");
 }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define READ_CHUNK ((size_t)1 << 16)
+// Bytes between two looks at whether the host wants an end.
+#define MOST_AT_ONCE ((size_t)1 << 24)
 #define TEMPORARY_TRIES 1000
 #define TEMPORARY_SUFFIX 48 // room for ".", two numbers and ".part"
 
@@ -76,8 +78,9 @@ void nnl_mapping_release(void *owner) {
 // ---- reading
 
 static ssize_t read_some(int descriptor, nnl_bytes *out) {
+    size_t room = out->capacity - out->length;
     ssize_t got;
-    do got = read(descriptor, out->data + out->length, out->capacity - out->length);
+    do got = read(descriptor, out->data + out->length, room < MOST_AT_ONCE ? room : MOST_AT_ONCE);
     while (got < 0 && errno == EINTR);
     return got;
 }
@@ -92,6 +95,7 @@ static nnl_status read_all(nnl_context *ctx, const char *path, int descriptor, n
         if (got < 0) return fail_system(ctx, path, "read");
         if (got == 0) return NNL_OK;
         out->length += (size_t)got;
+        if (nnl_check_stop(ctx, path) != NNL_OK) return ctx->status;
         expected = out->length == out->capacity ? READ_CHUNK : 1;
     }
 }
@@ -140,11 +144,12 @@ nnl_status nnl_file_create(nnl_file *file, nnl_context *ctx, const char *path) {
 
 nnl_status nnl_file_write(nnl_file *file, const void *data, size_t size) {
     for (const char *at = data; size > 0;) {
-        ssize_t put = write(file->descriptor, at, size);
+        ssize_t put = write(file->descriptor, at, size < MOST_AT_ONCE ? size : MOST_AT_ONCE);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return fail_system(file->ctx, file->path, "write");
         at += put;
         size -= (size_t)put;
+        if (nnl_check_stop(file->ctx, file->path) != NNL_OK) return file->ctx->status;
     }
     return NNL_OK;
 }

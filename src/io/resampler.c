@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#define BETWEEN_QUESTIONS 65536 // samples
 #define PI 3.14159265358979323846
 #define ZEROS 6
 #define ROLLOFF 0.99
@@ -91,10 +92,12 @@ static float sum_at(const nnl_resampler *plan, const float *samples, int64_t cou
     return sums[0] + sums[1] + (sums[2] + sums[3]);
 }
 
-void nnl_resampler_run(const nnl_resampler *plan, const float *samples, int64_t count, float *out) {
+void nnl_resampler_run(const nnl_resampler *plan, const nnl_pool *pool, const float *samples, int64_t count,
+                       float *out) {
     int64_t length = nnl_resampler_length(plan, count), taps = 2 * plan->reach + 1;
     int64_t phase = 0, place = 0, part = 0; // place + part / to is where sample i lies
     for (int64_t i = 0; i < length; i++) {
+        if (i % BETWEEN_QUESTIONS == 0 && nnl_pool_stops(pool)) return;
         out[i] = sum_at(plan, samples, count, place, plan->weights + phase * taps);
         phase = phase + 1 == plan->to ? 0 : phase + 1;
         part += plan->from;

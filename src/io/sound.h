@@ -43,6 +43,8 @@ typedef struct nnl_resampler nnl_resampler;
 nnl_resampler *nnl_resampler_new(nnl_context *ctx, int64_t from, int64_t to);
 void nnl_resampler_free(nnl_resampler *plan);
 int64_t nnl_resampler_length(const nnl_resampler *plan, int64_t samples);
-void nnl_resampler_run(const nnl_resampler *plan, const float *samples, int64_t count, float *out);
+// Leaves the rest undone where `pool`, if it is not NULL, is to stop.
+void nnl_resampler_run(const nnl_resampler *plan, const nnl_pool *pool, const float *samples, int64_t count,
+                       float *out);
 
 #endif

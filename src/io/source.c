@@ -76,12 +76,14 @@ static nnl_status refuse(nnl_source *source, int code) {
                     message ? message : "not understood");
 }
 
-// One call of inflate over as much as its counters can say.
+// One call of inflate, for no more than some milliseconds: then the host may want an end.
+#define MOST_AT_ONCE ((uInt)1 << 24)
+
 static nnl_status inflate_piece(nnl_source *source, char *to, size_t size, size_t *got) {
     z_stream *stream = &source->inflater->stream;
     size_t left = (size_t)(source->end - source->at);
     uInt input = left < UINT32_MAX / 2 ? (uInt)left : UINT32_MAX / 2;
-    uInt output = size < UINT32_MAX / 2 ? (uInt)size : UINT32_MAX / 2;
+    uInt output = size < MOST_AT_ONCE ? (uInt)size : MOST_AT_ONCE;
     stream->next_in = (const Bytef *)source->at;
     stream->avail_in = input;
     stream->next_out = (Bytef *)to;
@@ -100,6 +102,7 @@ static nnl_status inflate_some(nnl_source *source, char *to, size_t size, size_t
         size_t piece;
         if (inflate_piece(source, to + *got, size - *got, &piece) != NNL_OK) return source->ctx->status;
         *got += piece;
+        if (nnl_check_stop(source->ctx, "reading") != NNL_OK) return source->ctx->status;
     }
     return NNL_OK;
 }

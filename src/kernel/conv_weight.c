@@ -169,5 +169,5 @@ void nnl_conv_weight_run(const nnl_conv_plan *p, const void *x, const void *dy, 
              .sums = room + offsets};
     list_offsets(p, r.offset);
     nnl_conv_run_parts(p, run_part, &r, room + p->shared_bytes);
-    nnl_pool_run(p->pool, p->shape.groups, finish_part, &r);
+    nnl_pool_try(p->pool, p->shape.groups, finish_part, &r);
 }

@@ -110,8 +110,13 @@ typedef void nnl_row_grad_fn(size_t rows, size_t n, void *dx, const void *dout, 
 typedef void nnl_column_fn(size_t n, size_t width, size_t stride, void *y, const void *x);
 typedef void nnl_column_grad_fn(size_t n, size_t width, size_t stride, void *dx, const void *dout,
                                 const void *y);
-// Running sums and products along a row.
-typedef void nnl_scan_fn(size_t n, void *y, const void *x);
+// Running sums and products along a row, from what a stretch before left (0 or 1 at the start): in `real`, in
+// `whole` for integers.
+typedef struct nnl_carry {
+    double real;
+    int64_t whole;
+} nnl_carry;
+typedef void nnl_scan_fn(size_t n, void *y, const void *x, nnl_carry *carry);
 // h[i] = b[i] + a[i] h[i - 1] from the first on; or h[i] = b[i] + a[i + 1] h[i + 1] from the last on. What
 // lies outside of h counts as 0. h may be b itself.
 typedef void nnl_recur_fn(size_t n, void *h, const void *a, const void *b);
@@ -147,8 +152,7 @@ typedef void nnl_loss_grad_fn(size_t n, void *dx, const void *dout, size_t step,
 // Philox words from block `block` on (base/random.h): uniform in [low, high), normal by Box and Muller, and 0
 // or 1 with probability keep of 1. Element i takes word i, in double words 2i and 2i + 1; a normal draw those
 // of its pair, elements 2j and 2j + 1. So work may be cut at any multiple of 4 elements.
-typedef void nnl_uniform_fn(size_t n, void *out, uint64_t seed, uint64_t block, double low, double high);
-typedef void nnl_normal_fn(size_t n, void *out, uint64_t seed, uint64_t block, double mean, double std);
+typedef void nnl_draw_fn(size_t n, void *out, uint64_t seed, uint64_t block, double a, double b);
 typedef void nnl_bernoulli_fn(size_t n, uint8_t *out, uint64_t seed, uint64_t block, double keep);
 // y = mask ? x * scale : 0, of which NaN and infinity make NaN
 typedef void nnl_mask_fn(size_t n, void *y, const void *x, const uint8_t *mask, double scale);
@@ -271,8 +275,8 @@ typedef struct nnl_loss_kernels {
 } nnl_loss_kernels;
 
 typedef struct nnl_random_kernels {
-    nnl_uniform_fn *uniform[NNL_COMPUTE_COUNT];
-    nnl_normal_fn *normal[NNL_COMPUTE_COUNT];
+    nnl_draw_fn *uniform[NNL_COMPUTE_COUNT];
+    nnl_draw_fn *normal[NNL_COMPUTE_COUNT];
     nnl_bernoulli_fn *bernoulli;
     nnl_mask_fn *mask[NNL_COMPUTE_COUNT];
 } nnl_random_kernels;

@@ -179,10 +179,12 @@ static uint64_t *long_radix_sort(nnl_pool *pool, size_t n, uint64_t *items, uint
     if (s.step < NNL_SORT_LONG / 2) s.step = NNL_SORT_LONG / 2;
     size_t parts = (n + s.step - 1) / s.step;
     s.count = (uint32_t(*)[DIGITS])(void *)(spare + n);
-    for (s.pass = 0; s.pass < PASSES && !nnl_pool_stops(pool); s.pass++) { // all items are there after each
-        nnl_pool_run(pool, parts, count_part, &s);
+    for (s.pass = 0; s.pass < PASSES; s.pass++) {
+        nnl_pool_try(pool, parts, count_part, &s);
+        if (nnl_pool_stops(pool)) return NULL; // counts are places
         if (!part_counts_to_places(&s, parts)) continue;
-        nnl_pool_run(pool, parts, scatter_part, &s);
+        nnl_pool_try(pool, parts, scatter_part, &s);
+        if (nnl_pool_stops(pool)) return NULL; // items hold places
         uint64_t *done = s.to;
         s.to = s.from;
         s.from = done;

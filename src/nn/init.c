@@ -36,10 +36,8 @@ nnl_status nnl_init_uniform(nnl_context *ctx, nnl_tensor *t, double low, double 
     if (check_float(ctx, t) != NNL_OK) return ctx->status;
     nnl_tensor *values = scratch(ctx, t, compute_dtype(t));
     if (!values) return ctx->status;
-    size_t n = (size_t)nnl_tensor_numel(t);
-    uint64_t block = nnl_random_reserve(&ctx->random, 2 * n);
-    ctx->kernels->random->uniform[nnl_tensor_compute(values)](n, nnl_tensor_data(values), ctx->random.seed,
-                                                              block, low, high);
+    uint64_t block = nnl_random_reserve(&ctx->random, 2 * (size_t)nnl_tensor_numel(t));
+    nnl_apply_draw(values, ctx->kernels->random->uniform[nnl_tensor_compute(values)], block, low, high);
     settle(t, values);
     return NNL_OK;
 }
@@ -48,10 +46,8 @@ nnl_status nnl_init_normal(nnl_context *ctx, nnl_tensor *t, double mean, double 
     if (check_float(ctx, t) != NNL_OK) return ctx->status;
     nnl_tensor *values = scratch(ctx, t, compute_dtype(t));
     if (!values) return ctx->status;
-    size_t n = (size_t)nnl_tensor_numel(t);
-    uint64_t block = nnl_random_reserve(&ctx->random, 2 * n + 4);
-    ctx->kernels->random->normal[nnl_tensor_compute(values)](n, nnl_tensor_data(values), ctx->random.seed,
-                                                             block, mean, std);
+    uint64_t block = nnl_random_reserve(&ctx->random, 2 * (size_t)nnl_tensor_numel(t) + 4);
+    nnl_apply_draw(values, ctx->kernels->random->normal[nnl_tensor_compute(values)], block, mean, std);
     settle(t, values);
     return NNL_OK;
 }

@@ -47,7 +47,7 @@ static void orthonormalize_block(const basis *q, size_t at, size_t n) {
 }
 
 static void orthonormalize(const nnl_context *ctx, const basis *q) {
-    for (size_t at = 0; at < q->count; at += BLOCK) {
+    for (size_t at = 0; at < q->count && !nnl_pool_stops(ctx->pool); at += BLOCK) {
         size_t n = q->count - at < BLOCK ? q->count - at : BLOCK;
         for (int pass = 0; pass < 2; pass++) {
             if (at > 0) remove_earlier(ctx, q, at, n);

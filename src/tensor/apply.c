@@ -266,6 +266,7 @@ static void where_row(void *arg, size_t n, char *const *data, const int64_t *str
 void nnl_apply_where(nnl_tensor *out, const nnl_tensor *condition, const nnl_tensor *a, const nnl_tensor *b) {
     nnl_loop loop;
     nnl_loop_init(&loop, 4, (const nnl_tensor *const[]){out, condition, a, b});
+    loop.stops = true;
     nnl_loop_run(&loop, out->ctx->pool, where_row, out);
 }
 
@@ -309,10 +310,11 @@ static void move_row(void *arg, size_t n, char *const *data, const int64_t *stri
     }
 }
 
-void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src) {
+static void copy_elements(nnl_tensor *dst, const nnl_tensor *src, bool stops) {
     const nnl_convert_kernels *kernels = dst->ctx->kernels->convert;
     nnl_loop loop;
     nnl_loop_init(&loop, 2, (const nnl_tensor *const[]){dst, src});
+    loop.stops = stops;
     if (dst->dtype == src->dtype) {
         size_t size = nnl_dtype_size(dst->dtype);
         nnl_loop_run(&loop, dst->ctx->pool, move_row, &size);
@@ -324,7 +326,15 @@ void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src) {
     nnl_loop_run(&loop, dst->ctx->pool, convert_row, &c);
 }
 
-void nnl_apply_fill(nnl_tensor *dst, nnl_number value) {
+void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src) { copy_elements(dst, src, false); }
+
+void nnl_try_copy(nnl_tensor *dst, const nnl_tensor *src) { copy_elements(dst, src, true); }
+
+static void fill_elements(nnl_tensor *dst, nnl_number value, bool stops) {
     number_operand operand;
-    nnl_apply_copy(dst, number_as_tensor(&operand, dst->ctx, value, dst->dtype));
+    copy_elements(dst, number_as_tensor(&operand, dst->ctx, value, dst->dtype), stops);
 }
+
+void nnl_apply_fill(nnl_tensor *dst, nnl_number value) { fill_elements(dst, value, false); }
+
+void nnl_try_fill(nnl_tensor *dst, nnl_number value) { fill_elements(dst, value, true); }

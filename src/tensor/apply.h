@@ -32,14 +32,25 @@ void nnl_apply_test(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_
 // out = condition ? a : b; a and b have out's dtype, condition is bool.
 void nnl_apply_where(nnl_tensor *out, const nnl_tensor *condition, const nnl_tensor *a, const nnl_tensor *b);
 
-// Elements of src, converted and broadcast, into dst.
+// Elements of src, converted and broadcast, into dst. The second of each leaves some out once the host wants
+// an end (nnl_pool_try).
 void nnl_apply_copy(nnl_tensor *dst, const nnl_tensor *src);
+void nnl_try_copy(nnl_tensor *dst, const nnl_tensor *src);
 void nnl_apply_fill(nnl_tensor *dst, nnl_number value);
+void nnl_try_fill(nnl_tensor *dst, nnl_number value);
 
-// Fill a new tensor of one dimension: numbers a step apart, and numbers as far apart from one end to the
-// other.
+// What follows fills a new tensor, an array, and leaves some out once the host wants an end.
+
+// Numbers a step apart, and numbers as far apart from one end to the other.
 void nnl_apply_range(nnl_tensor *dst, nnl_number from, nnl_number step);
 void nnl_apply_linspace(nnl_tensor *dst, double from, double to);
+
+// Random floats or doubles by a kernel of kernels->random, with Philox words from a block on that was
+// reserved for them; integers from low on, below low + bound; 1 to n in random order.
+void nnl_apply_draw(nnl_tensor *dst, nnl_draw_fn *draw, uint64_t block, double a, double b);
+void nnl_apply_randint(nnl_tensor *dst, int64_t low, uint64_t bound);
+void nnl_apply_randperm(nnl_tensor *dst);
+
 // float32 numbers from 0 on lose the bits that a 16-bit dtype has not, so that it holds them without rounding
 // up.
 void nnl_apply_shorten(nnl_tensor *t, nnl_dtype dtype);

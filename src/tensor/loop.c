@@ -5,15 +5,16 @@
 // a thread.
 #define PART_ELEMENTS 65536
 
-// A large walk is cut into about so many parts: reading ahead starts anew in each.
+// A large walk is cut into about so many parts: reading ahead starts anew in each. Those of a huge one are no
+// longer than some milliseconds, after which it may be asked to stop.
 #define PARTS 32
+#define MOST_PART_ELEMENTS (64 * PART_ELEMENTS)
 
 typedef struct walk {
     const nnl_loop *loop;
     nnl_row_task *task;
     void *arg;
     int64_t part; // elements of one
-    const nnl_pool *pool;
 } walk;
 
 // Broadcasting: where an operand lacks a dimension, or has size 1 in it, its stride is 0.
@@ -136,7 +137,6 @@ static void walk_range(const walk *w, int64_t from, int64_t to) {
 
 static void walk_part(void *arg, size_t part) {
     const walk *w = arg;
-    if (w->loop->stops && nnl_pool_stops(w->pool)) return;
     int64_t from = (int64_t)part * w->part;
     int64_t to = from + w->part < w->loop->numel ? from + w->part : w->loop->numel;
     walk_range(w, from, to);
@@ -147,15 +147,21 @@ static void single_element(const nnl_loop *loop, nnl_row_task *task, void *arg) 
     task(arg, 1, loop->data, stride);
 }
 
+static int64_t part_elements(int64_t numel) {
+    int64_t part = numel / PARTS / PART_ELEMENTS * PART_ELEMENTS;
+    if (part < PART_ELEMENTS) return PART_ELEMENTS;
+    return part < MOST_PART_ELEMENTS ? part : MOST_PART_ELEMENTS;
+}
+
 void nnl_loop_run(const nnl_loop *loop, nnl_pool *pool, nnl_row_task *task, void *arg) {
-    walk w = {loop, task, arg, loop->numel / PARTS / PART_ELEMENTS * PART_ELEMENTS, pool};
-    if (w.part < PART_ELEMENTS) w.part = PART_ELEMENTS;
+    walk w = {loop, task, arg, part_elements(loop->numel)};
     if (loop->numel == 0) return;
     if (loop->ndim == 0) {
         single_element(loop, task, arg);
     } else if (loop->numel < 2 * PART_ELEMENTS) {
         walk_range(&w, 0, loop->numel);
     } else {
-        nnl_pool_run(pool, (size_t)((loop->numel + w.part - 1) / w.part), walk_part, &w);
+        size_t parts = (size_t)((loop->numel + w.part - 1) / w.part);
+        (loop->stops ? nnl_pool_try : nnl_pool_run)(pool, parts, walk_part, &w);
     }
 }

@@ -10,6 +10,7 @@
 
 #define NUMBER_TEXT 384 // the largest double in full, with its point and digits behind
 #define PIECE 512
+#define BETWEEN_QUESTIONS 4096 // elements
 #define OPENING ((int)sizeof "tensor(" - 1)
 
 typedef enum notation { INTEGERS, WHOLE, FIXED, SCIENTIFIC } notation;
@@ -19,7 +20,8 @@ typedef struct printer {
     const nnl_print_options *options;
     void (*write)(void *arg, const char *text, size_t length);
     void *arg;
-    bool summarised;
+    bool summarised, stopped; // stopped: by the host (nnl_pool_stops), once some thousands were looked at
+    int64_t seen;
     notation notation;
     int width; // of an element
 
@@ -98,8 +100,10 @@ static bool has_gap(const printer *p, int64_t size) {
     return p->summarised && size > 2 * p->options->edge_items;
 }
 
-// The index to show after `i`.
-static int64_t next_shown(const printer *p, int64_t i, int64_t size) {
+// The index to show after `i`; none where the host wants an end.
+static int64_t next_shown(printer *p, int64_t i, int64_t size) {
+    if (++p->seen % BETWEEN_QUESTIONS == 0) p->stopped = nnl_pool_stops(p->t->ctx->pool);
+    if (p->stopped) return size;
     bool at_gap = has_gap(p, size) && i + 1 == p->options->edge_items;
     return at_gap ? size - p->options->edge_items : i + 1;
 }
@@ -259,5 +263,5 @@ nnl_status nnl_tensor_format(nnl_context *ctx, const nnl_tensor *t, const nnl_pr
     write_elements(&p);
     write_closing(&p);
     flush(&p);
-    return NNL_OK;
+    return p.stopped ? nnl_check_stop(ctx, "tostring") : NNL_OK;
 }

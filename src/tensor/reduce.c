@@ -51,7 +51,7 @@ static nnl_tensor *dropped_last(const nnl_tensor *x, const bool *dropped) {
 
 static nnl_tensor *converted(nnl_context *ctx, const nnl_tensor *x, nnl_dtype dtype) {
     nnl_tensor *copy = nnl_tensor_new(ctx, dtype, &x->shape);
-    if (copy) nnl_apply_copy(copy, x);
+    if (copy) nnl_try_copy(copy, x);
     return copy;
 }
 
@@ -112,7 +112,7 @@ static void outer_part(void *arg, size_t part) {
 static void run_outer(nnl_context *ctx, job *j) {
     int64_t each = j->rows->n * j->rows->inner;
     j->step = each >= PART_ELEMENTS ? 1 : PART_ELEMENTS / (each > 0 ? each : 1);
-    nnl_pool_run(ctx->pool, (size_t)((j->rows->outer + j->step - 1) / j->step), outer_part, j);
+    nnl_pool_try(ctx->pool, (size_t)((j->rows->outer + j->step - 1) / j->step), outer_part, j);
 }
 
 // One block cut along n: part p reduces its stretch into row p of the partial results.
@@ -149,7 +149,7 @@ static void *run_stretches(nnl_context *ctx, job *j, size_t *parts) {
     *parts = (size_t)((r->n + j->step - 1) / j->step);
     j->out = nnl_alloc(&ctx->allocator, *parts * (size_t)r->inner * j->out_element);
     if (!j->out) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for a reduction");
-    nnl_pool_run(ctx->pool, *parts, stretch_part, j);
+    nnl_pool_try(ctx->pool, *parts, stretch_part, j);
     return j->out;
 }
 
@@ -198,6 +198,7 @@ void nnl_arg_reduce_rows(nnl_context *ctx, const nnl_rows *rows, bool largest, n
     j.arg = largest ? kernels->arg_max[rows->type] : kernels->arg_min[rows->type];
     run_outer(ctx, &j);
     int64_t *position = nnl_tensor_data(positions), count = rows->outer * rows->inner;
+    if (nnl_pool_stops(ctx->pool)) return; // with positions that none were written to
     if (values) take_values(rows, position, values);
     for (int64_t i = 0; i < count; i++) position[i]++;
 }

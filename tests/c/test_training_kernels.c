@@ -115,8 +115,10 @@ static void test_scans(const nnl_kernels *k) {
     double sum = 0, product = 1;
     fill(&x, 0.5, 1.4, 3);
     for (int type = NNL_IN_FLOAT; type <= NNL_IN_DOUBLE; type++, sum = 0, product = 1) {
-        k->rows->cumsum[type](100, data(&y, (nnl_compute)type), data(&x, (nnl_compute)type));
-        k->rows->cumprod[type](100, data(&z, (nnl_compute)type), data(&x, (nnl_compute)type));
+        k->rows->cumsum[type](100, data(&y, (nnl_compute)type), data(&x, (nnl_compute)type),
+                              &(nnl_carry){0, 0});
+        k->rows->cumprod[type](100, data(&z, (nnl_compute)type), data(&x, (nnl_compute)type),
+                               &(nnl_carry){1, 1});
         for (size_t i = 0; i < 100; i++) {
             sum += x.f64[i];
             product *= x.f64[i];
@@ -126,8 +128,8 @@ static void test_scans(const nnl_kernels *k) {
     }
     const int64_t whole[4] = {3, -2, INT64_MAX, 5};
     int64_t sums[4], products[4];
-    k->rows->cumsum[NNL_IN_INT](4, sums, whole);
-    k->rows->cumprod[NNL_IN_INT](4, products, whole);
+    k->rows->cumsum[NNL_IN_INT](4, sums, whole, &(nnl_carry){0, 0});
+    k->rows->cumprod[NNL_IN_INT](4, products, whole, &(nnl_carry){1, 1});
     CHECK(sums[0] == 3 && sums[1] == 1 && sums[2] == INT64_MIN && sums[3] == INT64_MIN + 5);
     CHECK(products[0] == 3 && products[1] == -6 && products[2] == 6);
 }

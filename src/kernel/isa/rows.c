@@ -304,35 +304,41 @@ static void log_softmax_grad_f64(size_t rows, size_t n, void *dx, const void *do
 
 // ---- running sums and products: each element needs the one before, so these stay scalar
 
-static void cumsum_f32(size_t n, void *out, const void *in) {
-    double sum = 0;
+static void cumsum_f32(size_t n, void *out, const void *in, nnl_carry *carry) {
+    double sum = carry->real;
     for (size_t i = 0; i < n; i++) ((float *)out)[i] = (float)(sum += (double)((const float *)in)[i]);
+    carry->real = sum;
 }
 
-static void cumsum_f64(size_t n, void *out, const void *in) {
-    double sum = 0;
+static void cumsum_f64(size_t n, void *out, const void *in, nnl_carry *carry) {
+    double sum = carry->real;
     for (size_t i = 0; i < n; i++) ((double *)out)[i] = sum += ((const double *)in)[i];
+    carry->real = sum;
 }
 
-static void cumsum_i64(size_t n, void *out, const void *in) {
-    int64_t sum = 0;
+static void cumsum_i64(size_t n, void *out, const void *in, nnl_carry *carry) {
+    int64_t sum = carry->whole;
     for (size_t i = 0; i < n; i++) ((int64_t *)out)[i] = sum = NNL_INT_ADD(sum, ((const int64_t *)in)[i]);
+    carry->whole = sum;
 }
 
-static void cumprod_f32(size_t n, void *out, const void *in) {
-    double product = 1;
+static void cumprod_f32(size_t n, void *out, const void *in, nnl_carry *carry) {
+    double product = carry->real;
     for (size_t i = 0; i < n; i++) ((float *)out)[i] = (float)(product *= (double)((const float *)in)[i]);
+    carry->real = product;
 }
 
-static void cumprod_f64(size_t n, void *out, const void *in) {
-    double product = 1;
+static void cumprod_f64(size_t n, void *out, const void *in, nnl_carry *carry) {
+    double product = carry->real;
     for (size_t i = 0; i < n; i++) ((double *)out)[i] = product *= ((const double *)in)[i];
+    carry->real = product;
 }
 
-static void cumprod_i64(size_t n, void *out, const void *in) {
-    int64_t product = 1;
+static void cumprod_i64(size_t n, void *out, const void *in, nnl_carry *carry) {
+    int64_t product = carry->whole;
     for (size_t i = 0; i < n; i++)
         ((int64_t *)out)[i] = product = NNL_INT_MUL(product, ((const int64_t *)in)[i]);
+    carry->whole = product;
 }
 
 static void recur_f32(size_t n, void *h, const void *a, const void *b) {
