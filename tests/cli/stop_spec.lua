@@ -1,9 +1,10 @@
 --- Ctrl-C during long calls of the engine: each of the table stops soon, and the session and its tensors stay usable.
---- The whole of each call would take seconds of a processor's time, which counts here, as a busy machine does not change it.
+--- The whole of each call would take seconds of a processor's time, which counts here, as a busy machine does not
+--- change it.
 
 local program = dofile("tests/cli/program.lua")
 
-local MOST = 1.2 -- seconds of processor time for what runs until the signal, a twentieth of a second, and until it stops
+local MOST = 1.2 -- seconds of a processor's time until the signal, which comes after 0.05, and until the end
 
 -- Name, what comes before, and the call.
 local calls = {
@@ -47,7 +48,7 @@ local calls = {
   { "CSV", "", "nn.data.csv(path)" },
 }
 
--- Runs the call of the text with the signal on its way; a line of its name and what is wrong with how it ended, or "ok".
+-- Runs the call of the text with the signal on its way; a line of its name and what is wrong with its end, or "ok".
 -- What the signal raises comes at the next instruction, wherever that is, so that two protected calls are needed.
 local driver = [[
 function try(name, before, call)

@@ -1,29 +1,9 @@
 #!/bin/sh
 # The example hosts of scripts/hosts/ that answer over HTTP, on loopback: lighttpd (Lua 5.4) and, where a module for
 # LuaJIT was built, nginx. Servers that are not installed are left out.
-set -eu
-cd "$NNLUA_SOURCE/scripts/hosts"
-
-sanitize=$(sed -n 's/^NNLUA_SANITIZE:[A-Z]*=//p' "$NNLUA_BUILD/CMakeCache.txt")
-[ -z "$sanitize" ] || { echo "A server does not load a module with sanitizers: skipped." && exit 0; }
-command -v curl >/dev/null || { echo "There is no curl: skipped." && exit 0; }
-
-PATH=$PATH:/usr/sbin
-folder=$(mktemp -d)
-server=""
-finish() {
-    [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    [ -z "$server" ] || wait "$server" 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT
-trap 'exit 1' INT TERM
-
-fail() {
-    echo "web.sh: $*" >&2
-    cat "$folder"/*.log >&2 2>/dev/null || true
-    exit 1
-}
+. "$NNLUA_SOURCE/tests/embed/hosts/server.sh"
+needs curl
+cd scripts/hosts
 
 "$NNLUA" -e "local nn = require 'nnlua'
   assert(nn.Sequential{nn.Dense(784, 32, {activation = 'relu'}), nn.Dense(32, 10)}:save('$folder/model'))
@@ -33,28 +13,38 @@ fail() {
   local _, text = require 'predict'.open('$folder/model')(assert(io.open('$folder/picture', 'rb')):read('a'))
   assert(io.open('$folder/expected', 'w')):write(text):close()"
 
-ask() { curl --silent --max-time 10 --output "$folder/answer" --write-out '%{http_code}' --data-binary "$1" "http://127.0.0.1:$port/"; }
+# ask ANSWER BODY: the status, and the answer in a file.
+ask() {
+    curl --silent --max-time 10 --output "$folder/$1" --write-out '%{http_code}' --data-binary "$2" "http://127.0.0.1:$port/"
+}
 
-# Waits for the server, asks it for predictions, several at once too, and for what it must refuse; then it goes.
+answers() { [ "$(ask answer "@$folder/picture")" = 200 ]; }
+
+# Eight clients at once, each with four requests, one after the other.
+clients() {
+    for client in 1 2 3 4 5 6 7 8; do
+        (for i in 1 2 3 4; do ask "answer.$client.$i" "@$folder/picture" >"$folder/status.$client.$i"; done) &
+        pids="${pids:-} $!"
+    done
+    for pid in $pids; do wait "$pid" || fail "$1: a client failed"; done
+    pids=""
+}
+
+# Waits for the server, asks it for predictions, several at once, and for what it must refuse; then it goes.
 try() {
-    tries=0
-    until [ "$(ask "@$folder/picture")" = 200 ]; do
-        tries=$((tries + 1))
-        [ $tries -lt 50 ] || fail "$1 gives no answer"
-        sleep 0.2
+    until_up answers
+    clients "$1"
+    for answer in "$folder"/answer.*; do
+        cmp "$answer" "$folder/expected" || fail "$1 predicts something else than nnlua does"
     done
-    for _ in 1 2 3 4 5 6 7 8; do
-        [ "$(ask "@$folder/picture")" = 200 ] || fail "$1: a prediction failed"
-        cmp "$folder/answer" "$folder/expected" || fail "$1 predicts something else than nnlua does"
-    done
-    [ "$(ask "too short")" = 400 ] || fail "$1 takes a picture of the wrong size"
-    kill "$server"
-    wait "$server" 2>/dev/null || true
-    server=""
+    [ "$(cat "$folder"/status.* | sed 's/200//g')" = "" ] || fail "$1: a prediction failed"
+    [ "$(find "$folder" -name 'answer.*' | wc -l)" = 32 ] || fail "$1 did not answer all"
+    rm "$folder"/answer.* "$folder"/status.*
+    [ "$(ask answer "too short")" = 400 ] || fail "$1 takes a picture of the wrong size"
+    stop_server
     echo "$1 predicts."
 }
 
-port=$((20000 + $$ % 20000))
 # lighttpd signals its whole process group when it goes, so it gets one of its own.
 if command -v lighttpd >/dev/null && [ -e /usr/lib/lighttpd/mod_magnet.so ]; then
     NNLUA_HOSTS=$(pwd) NNLUA_PORT=$port NNLUA_LOG=$folder/lighttpd.log NNLUA_MODEL=$folder/model \
