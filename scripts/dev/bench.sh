@@ -1,6 +1,8 @@
 #!/bin/sh
 # bench.sh: times nnlua and PyTorch in turn, A B A B, each at its best setting, and prints the ratios of the least times.
 # Usage: sh scripts/dev/bench.sh [NAME] [ROUNDS] [PATTERN]     bench/NAME.lua beside bench/NAME.py; the pattern picks cases
+#        sh scripts/dev/bench.sh web [SECONDS] [SERVER]        predictions over HTTP: see bench/web/run.sh
+#        sh scripts/dev/bench.sh kann [ROUNDS]                 rspamd's neural plugin with nnlua: see bench/kann.sh
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,6 +14,8 @@ bench=$root/scripts/dev/bench
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
+[ "$what" != web ] || exec sh "$bench/web/run.sh" "${2:-60}" "${3:-}"
+[ "$what" != kann ] || exec sh "$bench/kann.sh" "$rounds"
 [ -f "$bench/$what.lua" ] || { echo "bench.sh: there is no benchmark '$what'" >&2; exit 1; }
 [ -x "$program" ] || { echo "bench.sh: $program is missing; build first: cmake -S . -B build && cmake --build build" >&2; exit 1; }
 python=

@@ -13,6 +13,7 @@ local predict = {}
 -- @param size integer? bytes of a picture (784)
 function predict.open(path, size)
   size = size or 784
+  nn.set_num_threads(1) -- a server has a worker for each processor
   local model = assert(nn.load(path))
   model:eval()
   return function(body)

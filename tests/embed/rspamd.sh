@@ -1,9 +1,13 @@
 #!/bin/sh
-# The example of scripts/hosts/ for rspamd on loopback: of two messages the one like the spam that the model learned gets
-# the symbol and its score. Left out without rspamd or a module for LuaJIT.
+# The examples of scripts/hosts/ for rspamd on loopback: of two messages the one like the spam that the model learned gets
+# the symbol and its score; and the networks of rspamd's neural plugin are nnlua's where it says so. Left out without rspamd or a module for LuaJIT.
 . "$NNLUA_SOURCE/tests/embed/hosts/server.sh"
 needs rspamd curl
 needs_luajit_module
+
+LUA_CPATH="$NNLUA_BUILD/luajit/?.so;;" timeout 60 rspamadm lua -b -s tests/embed/rspamd_neural.lua \
+    >"$folder/neural.log" 2>&1 </dev/null || fail "rspamadm failed"
+grep -qx "The neural plugin's networks are nnlua's\." "$folder/neural.log" || fail "the neural plugin does not use nnlua"
 
 train_spam
 
