@@ -1,4 +1,5 @@
--- layers.lua: reads the includes of the C files it is given and reports those against the order of the folders.
+-- layers.lua: reads the includes of the C files it is given and reports those against the order of the folders, and
+-- questions for Lua's version outside of the pair of files that answers them all.
 --
 --   lua5.4 scripts/dev/layers.lua src/base/alloc.c ...
 
@@ -21,6 +22,8 @@ local PLACES = {
 PLACES["luaconf.h"] = PLACES["lua.h"]
 PLACES["lauxlib.h"] = PLACES["lua.h"]
 PLACES["lualib.h"] = PLACES["lua.h"]
+
+local VERSIONS = "^src/bind/compat%.[ch]$"
 
 local function in_place(header, path)
   local places = PLACES[header:match("[^/]*$")]
@@ -79,6 +82,9 @@ local function check_file(path)
   local number = 0
   for line in io.lines(path) do
     number = number + 1
+    if line:find "LUA_VERSION_NUM" and not path:find(VERSIONS) then
+      complain(path, number, "LUA_VERSION_NUM", "bind/compat.h alone knows versions of Lua")
+    end
     local quote, header = line:match('^%s*#%s*include%s*([<"])([^>"]+)')
     if header and not in_place(header, path) then
       complain(path, number, header, "has a place of its own, elsewhere")
