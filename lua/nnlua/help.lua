@@ -190,6 +190,7 @@ local function add_library(page, library)
     transform = "Transforms",
     layer = "Layers", loss = "Losses", optimizer = "Optimizers", operation = "Operations", class = "Classes",
     initializer = "Initialisers", library = "Libraries", schedule = "Schedules", ["function"] = "Functions",
+    string = "Values", number = "Values", boolean = "Values",
   }
   table.sort(order)
   for _, kind in ipairs(order) do
