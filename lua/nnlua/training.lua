@@ -40,6 +40,7 @@ end
 --   loss_weights: numbers by output (1)
 --   clip_norm: the most that the norm of all gradients together may be; clip_value: that of each element
 --   accumulate: batches whose mean gradient makes one step of the optimizer (1)
+--   precision: "full", or "mixed": the model's products in bfloat16, see nn.autocast ("full")
 --   ema: decay of averages of the weights, which validation, evaluate and predict use, and fit leaves in the model
 -- @return the model itself
 function methods:compile(options)

@@ -30,6 +30,7 @@ typedef struct nnl_context {
     const struct nnl_kernels *kernels; // NULL until the layer above sets it to nnl_kernels_best()
 
     bool grad_enabled;
+    bool mixed;               // products of float32 are made in bfloat16
     uint64_t next_sequence;   // number of the next graph node: backward walks from the newest to the oldest
     struct nnl_walk *walk;    // the backward that runs now (grad/backward.c)
     struct nnl_rerun *region; // in which operations are recorded now (grad/rerun.h)

@@ -29,7 +29,7 @@ typedef struct room {
 } room;
 
 struct nnl_pool {
-    room *rooms; // for each thread; the caller has the first
+    room *rooms; // two for each thread: its own, and for the jobs that it begins; the caller has the first
     int threads; // the caller and its workers
     int started; // workers that run
     bool tried;  // to start them
@@ -108,21 +108,21 @@ nnl_pool *nnl_pool_new(int threads) {
         free(pool);
         return NULL;
     }
-    pool->rooms = calloc((size_t)threads_in_range(threads), sizeof *pool->rooms);
+    pool->rooms = calloc(2 * (size_t)threads_in_range(threads), sizeof *pool->rooms);
     pool->threads = threads_in_range(threads);
     return pool;
 }
 
 // Each thread touches its own only; the caller makes the list before others can ask.
 static void rooms_free(nnl_pool *pool) {
-    for (int i = 0; pool->rooms && i < pool->threads; i++) free(pool->rooms[i].memory);
+    for (int i = 0; pool->rooms && i < 2 * pool->threads; i++) free(pool->rooms[i].memory);
     free(pool->rooms);
     pool->rooms = NULL;
 }
 
-void *nnl_pool_room(nnl_pool *pool, size_t bytes) {
+static void *room_of(nnl_pool *pool, bool common, size_t bytes) {
     if (!pool || !pool->rooms || worker >= pool->threads) return NULL;
-    room *r = &pool->rooms[worker];
+    room *r = &pool->rooms[2 * worker + common];
     if (r->bytes >= bytes) return r->memory;
     free(r->memory);
     size_t whole = (bytes + ROOM_ALIGNMENT - 1) / ROOM_ALIGNMENT * ROOM_ALIGNMENT;
@@ -130,6 +130,10 @@ void *nnl_pool_room(nnl_pool *pool, size_t bytes) {
     r->bytes = r->memory ? whole : 0;
     return r->memory;
 }
+
+void *nnl_pool_room(nnl_pool *pool, size_t bytes) { return room_of(pool, false, bytes); }
+
+void *nnl_pool_common_room(nnl_pool *pool, size_t bytes) { return room_of(pool, true, bytes); }
 
 int nnl_pool_threads(const nnl_pool *pool) { return pool->threads; }
 
@@ -253,7 +257,7 @@ void nnl_pool_set_threads(nnl_pool *pool, int threads) {
     workers_stop(pool);
     rooms_free(pool);
     pool->threads = threads_in_range(threads);
-    pool->rooms = calloc((size_t)pool->threads, sizeof *pool->rooms);
+    pool->rooms = calloc(2 * (size_t)pool->threads, sizeof *pool->rooms);
 }
 
 void nnl_pool_free(nnl_pool *pool) {

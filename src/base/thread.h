@@ -37,6 +37,9 @@ bool nnl_pool_stops(const nnl_pool *pool);
 // lost at the next call. Kept until the pool ends; NULL where there is none.
 void *nnl_pool_room(nnl_pool *pool, size_t bytes);
 
+// The same, apart from it: for who begins a job, and keeps something there for all of its parts.
+void *nnl_pool_common_room(nnl_pool *pool, size_t bytes);
+
 // Run task(arg, 0) ... task(arg, parts - 1), in any order, on the caller and the workers; returns when all
 // are done. With one part, one thread, or from inside a task, everything runs on the caller.
 void nnl_pool_run(nnl_pool *pool, size_t parts, nnl_task *task, void *arg);

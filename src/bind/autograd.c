@@ -333,6 +333,32 @@ static int set_grad_enabled(lua_State *L) {
     return 0;
 }
 
+// autocast([options,] fn, ...): products of fn(...), and of backward through it, in bfloat16
+static int autocast(lua_State *L) {
+    nnl_bind *bind = nnl_bind_of(L);
+    bool before = bind->ctx->mixed, mode = true;
+    if (lua_type(L, 1) == LUA_TTABLE) {
+        nnl_check_options(L, 1, "enabled dtype");
+        nnl_push_option(L, 1, "enabled");
+        mode = lua_isnil(L, -1) || lua_toboolean(L, -1);
+        nnl_push_option(L, 1, "dtype");
+        if (!lua_isnil(L, -1) && nnl_check_dtype(L, bind, -1) != NNL_BFLOAT16)
+            return nnl_error(L, "autocast: dtype is \"bfloat16\", got \"%s\"", lua_tostring(L, -1));
+        lua_pop(L, 2);
+        lua_remove(L, 1);
+    }
+    luaL_checkany(L, 1);
+    bind->ctx->mixed = mode;
+    int outcome = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    bind->ctx->mixed = before;
+    return outcome == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
+static int is_autocast_enabled(lua_State *L) {
+    lua_pushboolean(L, nnl_bind_of(L)->ctx->mixed);
+    return 1;
+}
+
 static const luaL_Reg methods[] = {
     {"backward", tensor_backward},
     {"requires_grad_", tensor_requires_grad},
@@ -350,6 +376,8 @@ static const luaL_Reg functions[] = {
     {"enable_grad", enable_grad},
     {"is_grad_enabled", is_grad_enabled},
     {"set_grad_enabled", set_grad_enabled},
+    {"autocast", autocast},
+    {"is_autocast_enabled", is_autocast_enabled},
     {NULL, NULL},
 };
 

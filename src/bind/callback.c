@@ -60,7 +60,7 @@ nnl_status nnl_callback_run(nnl_bind *bind, int callback, lua_CFunction body, vo
     lua_State *L = bind->L;
     if (!lua_checkstack(L, 8))
         return nnl_fail(bind->ctx, NNL_ERR_MEMORY, "out of memory: Lua's stack is full");
-    bool mode = bind->ctx->grad_enabled;
+    bool mode = bind->ctx->grad_enabled, mixed = bind->ctx->mixed;
     protected_call call = {bind, callback, body, arg};
     lua_pushcfunction(L, run_protected);
     lua_pushlightuserdata(L, &call);
@@ -69,5 +69,6 @@ nnl_status nnl_callback_run(nnl_bind *bind, int callback, lua_CFunction body, vo
     bind->depth--;
     bind->L = L;
     bind->ctx->grad_enabled = mode;
+    bind->ctx->mixed = mixed;
     return outcome == LUA_OK ? NNL_OK : keep_error(L, bind);
 }

@@ -99,6 +99,8 @@ static int build_info(lua_State *L) {
     lua_newtable(L);
     lua_pushstring(L, ctx->kernels->isa);
     lua_setfield(L, -2, "kernels");
+    lua_pushstring(L, nnl_gemm_has_bfloat16(ctx->kernels) ? "avx512_bf16" : "emulated");
+    lua_setfield(L, -2, "bfloat16");
     lua_pushstring(L, nnl_gemm_library());
     lua_setfield(L, -2, "blas");
     lua_pushstring(L, __VERSION__);

@@ -1,7 +1,7 @@
 // attend.c: the tiles of attention, forward and backward. A tile is some queries by some keys of one batch;
 // its products are kernel/gemm.h's, the rest is done row by row by kernel/isa/attention.c.
 #include "grad/attend.h"
-#include "kernel/gemm.h"
+#include "grad/product.h"
 
 #include <math.h>
 #include <string.h>
@@ -126,7 +126,8 @@ static bool next_columns(tile *t, size_t column) {
 
 static void multiply(const job *j, size_t m, size_t n, size_t k, double alpha, nnl_matrix a, nnl_matrix b,
                      double beta, char *c, size_t ldc) {
-    nnl_gemm(j->ctx->kernels, j->ctx->pool, j->type, m, n, k, alpha, a, b, beta, c, ldc);
+    nnl_gemm(j->ctx->kernels, j->ctx->pool, nnl_product_of(j->ctx, j->type), m, n, k, alpha, a, b, beta, c,
+             ldc);
 }
 
 static void fill_infinite(nnl_compute type, size_t n, char *scores) {

@@ -307,11 +307,21 @@ static void put_back_saved(nnl_node *node, nnl_tensor *const *kept, int count) {
     }
 }
 
+// With products as those of forward were.
+static nnl_status backward_as_forward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout,
+                                      nnl_tensor **dx) {
+    bool mixed = ctx->mixed;
+    ctx->mixed = node->mixed;
+    nnl_status status = node->op->backward(ctx, node, dout, dx);
+    ctx->mixed = mixed;
+    return status;
+}
+
 static nnl_status call_backward(nnl_context *ctx, nnl_node *node, nnl_tensor *const *dout, nnl_tensor **dx) {
     nnl_tensor *kept[NNL_MAX_SAVED] = {NULL};
-    if (!ctx->grad_enabled) return node->op->backward(ctx, node, dout, dx);
+    if (!ctx->grad_enabled) return backward_as_forward(ctx, node, dout, dx);
     nnl_status status = exchange_saved(ctx, node, kept);
-    if (status == NNL_OK) status = node->op->backward(ctx, node, dout, dx);
+    if (status == NNL_OK) status = backward_as_forward(ctx, node, dout, dx);
     put_back_saved(node, kept, node->n_saved);
     return status;
 }

@@ -115,7 +115,7 @@ static nnl_node *node_new(nnl_context *ctx, const nnl_recording *r) {
     char *block = nnl_alloc(&ctx->allocator, state + r->state_size);
     if (!block) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for the graph");
     nnl_node *node = (nnl_node *)(void *)block;
-    *node = (nnl_node){.op = r->op, .ctx = ctx, .sequence = ++ctx->next_sequence};
+    *node = (nnl_node){.op = r->op, .ctx = ctx, .sequence = ++ctx->next_sequence, .mixed = ctx->mixed};
     node->input = (nnl_autograd **)(void *)(block + inputs);
     node->output = (nnl_autograd **)(void *)(block + outputs);
     memset(node->output, 0, (size_t)r->n_outputs * sizeof *node->output);

@@ -47,6 +47,7 @@ struct nnl_node {
     uint64_t sequence;
     int n_inputs, n_outputs, n_saved;
     bool freed, queued;
+    bool mixed;  // its products were made in bfloat16, and those of backward will be
     bool needed; // by the walk with this mark: it leads to a gradient that was asked for
     uint64_t mark;
     uint64_t hidden;       // bits of the first inputs that the walk does not want gradients of

@@ -1,7 +1,7 @@
 // linear.c: act(x W^T + b) as one operation: the product, and bias and activation in one pass over rows that
 // are still in the cache. The core of Dense.
+#include "grad/product.h"
 #include "grad/records.h"
-#include "kernel/gemm.h"
 
 #define PART_ELEMENTS 32768
 
@@ -51,7 +51,7 @@ static nnl_status check_linear(nnl_context *ctx, const nnl_tensor *x, const nnl_
         return nnl_fail(ctx, NNL_ERR_SHAPE, "linear: expected a bias of shape (%lld), got %s", (long long)out,
                         nnl_shape_text(&bias->shape, other));
     }
-    bool floats = x->dtype == NNL_FLOAT32 || x->dtype == NNL_FLOAT64;
+    bool floats = nnl_dtype_is_float(x->dtype);
     if (!floats || weight->dtype != x->dtype || (bias && bias->dtype != x->dtype)) {
         return nnl_fail(ctx, NNL_ERR_DTYPE,
                         "linear: expected input and weights of one floating dtype, got %s and %s",
@@ -76,8 +76,8 @@ static void product(nnl_context *ctx, const nnl_tensor *x, const nnl_tensor *wei
                                                                       : in > 0 ? in
                                                                                : 1,
                                                                       !turned};
-    nnl_gemm(ctx->kernels, ctx->pool, nnl_tensor_compute(x), rows, columns, in, 1, a, b, 0,
-             nnl_tensor_data(out), columns > 0 ? columns : 1);
+    nnl_gemm(ctx->kernels, ctx->pool, nnl_product_of(ctx, nnl_tensor_compute(x)), rows, columns, in, 1, a, b,
+             0, nnl_tensor_data(out), columns > 0 ? columns : 1);
 }
 
 static void finish(nnl_context *ctx, nnl_tensor *z, nnl_tensor *y, const nnl_tensor *bias,
@@ -139,9 +139,28 @@ static nnl_tensor *linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, n
     return NULL;
 }
 
+// Takes x.
+static nnl_tensor *activated(nnl_context *ctx, nnl_tensor *x, nnl_unary activation) {
+    if (!x || activation == NNL_UNARY_COUNT) return x;
+    nnl_tensor *y = nnl_unary_op(ctx, activation, x, NULL);
+    nnl_tensor_release(x);
+    return y;
+}
+
+// Of 16-bit floats: operations one after the other.
+static nnl_tensor *composed(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
+                            nnl_unary activation) {
+    nnl_tensor *turned = nnl_transpose(ctx, weight, 0, 1), *z = turned ? nnl_matmul(ctx, x, turned) : NULL;
+    nnl_tensor *sum = !z ? NULL : bias ? nnl_add(ctx, z, bias) : nnl_tensor_retain(z);
+    nnl_tensor_release(turned);
+    nnl_tensor_release(z);
+    return activated(ctx, sum, activation);
+}
+
 nnl_tensor *nnl_linear(nnl_context *ctx, nnl_tensor *x, nnl_tensor *weight, nnl_tensor *bias,
                        nnl_unary activation) {
     if (check_linear(ctx, x, weight, bias) != NNL_OK) return NULL;
+    if (x->dtype != NNL_FLOAT32 && x->dtype != NNL_FLOAT64) return composed(ctx, x, weight, bias, activation);
     nnl_tensor *a = nnl_contiguous(ctx, x);
     nnl_tensor *w = !a ? NULL : is_turned(weight) ? nnl_tensor_retain(weight) : nnl_contiguous(ctx, weight);
     nnl_tensor *b = w && bias ? nnl_contiguous(ctx, bias) : NULL;

@@ -1,6 +1,6 @@
 // matmul.c: products of vectors, matrices and batches of them, over kernel/gemm.h.
+#include "grad/product.h"
 #include "grad/records.h"
-#include "kernel/gemm.h"
 
 #include <math.h>
 #include <string.h>
@@ -75,13 +75,14 @@ static int64_t columns_of(const nnl_tensor *t, bool transposed) {
     return t->shape.size[t->shape.ndim - (transposed ? 2 : 1)];
 }
 
-// Types without a product of their own go through a wider one: 16-bit floats through float32, integers, which
-// wrap around, through int64.
+// Types without a product of their own go through a wider one: float16 through float32, integers, which wrap
+// around, through int64.
 static nnl_dtype product_dtype(nnl_dtype dtype) {
     if (nnl_dtype_get(dtype)->compute == NNL_IN_INT) return NNL_INT64;
-    return dtype == NNL_FLOAT64 ? NNL_FLOAT64 : NNL_FLOAT32;
+    return dtype == NNL_FLOAT64 || dtype == NNL_BFLOAT16 ? dtype : NNL_FLOAT32;
 }
 
+// Products of bfloat16 are in float32; of other types their own.
 static nnl_tensor *multiply(nnl_context *ctx, nnl_tensor *a, bool ta, nnl_tensor *b, bool tb) {
     nnl_shape shape = a->shape;
     nnl_matrix left, right;
@@ -90,34 +91,37 @@ static nnl_tensor *multiply(nnl_context *ctx, nnl_tensor *a, bool ta, nnl_tensor
     shape.size[shape.ndim - 1] = columns_of(b, tb);
     nnl_tensor *x = readable(ctx, a, ta, &left, &stride_a);
     nnl_tensor *y = x ? readable(ctx, b, tb, &right, &stride_b) : NULL;
-    nnl_tensor *out = y ? nnl_tensor_new(ctx, a->dtype, &shape) : NULL;
+    bool half = a->dtype == NNL_BFLOAT16;
+    nnl_tensor *out = y ? nnl_tensor_new(ctx, half ? NNL_FLOAT32 : a->dtype, &shape) : NULL;
     if (out) {
+        nnl_product_type type = half ? NNL_PRODUCT_HALF : nnl_product_of(ctx, nnl_tensor_compute(a));
         size_t m = (size_t)rows_of(a, ta), n = (size_t)columns_of(b, tb), k = (size_t)columns_of(a, ta),
                batch = 1;
         for (int d = 0; d < shape.ndim - 2; d++) batch *= (size_t)shape.size[d];
-        nnl_gemm_batched(ctx->kernels, ctx->pool, nnl_tensor_compute(a), batch, m, n, k, 1, left, stride_a,
-                         right, stride_b, 0, nnl_tensor_data(out), n > 0 ? n : 1, m * n);
+        nnl_gemm_batched(ctx->kernels, ctx->pool, type, batch, m, n, k, 1, left, stride_a, right, stride_b, 0,
+                         nnl_tensor_data(out), n > 0 ? n : 1, m * n);
     }
     nnl_tensor_release(x);
     nnl_tensor_release(y);
     return out;
 }
 
+// t itself, or a copy of that dtype, outside of the graph. Takes t, which may be NULL; returns new.
+static nnl_tensor *cast(nnl_context *ctx, nnl_tensor *t, nnl_dtype dtype) {
+    if (!t || t->dtype == dtype) return t;
+    nnl_tensor *copy = nnl_tensor_new(ctx, dtype, &t->shape);
+    if (copy) nnl_try_copy(copy, t);
+    nnl_tensor_release(t);
+    return copy;
+}
+
 static nnl_tensor *multiply_any(nnl_context *ctx, nnl_tensor *a, bool ta, nnl_tensor *b, bool tb) {
     nnl_dtype dtype = product_dtype(a->dtype);
-    if (dtype == a->dtype) return multiply(ctx, a, ta, b, tb);
-    nnl_tensor *x = nnl_tensor_new(ctx, dtype, &a->shape), *y = nnl_tensor_new(ctx, dtype, &b->shape);
-    nnl_tensor *product = NULL, *out = NULL;
-    if (x && y) {
-        nnl_try_copy(x, a);
-        nnl_try_copy(y, b);
-        product = multiply(ctx, x, ta, y, tb);
-    }
-    if (product) out = nnl_tensor_new(ctx, a->dtype, &product->shape);
-    if (out) nnl_try_copy(out, product);
+    nnl_tensor *x = cast(ctx, nnl_tensor_retain(a), dtype),
+               *y = x ? cast(ctx, nnl_tensor_retain(b), dtype) : NULL;
+    nnl_tensor *out = y ? cast(ctx, multiply(ctx, x, ta, y, tb), a->dtype) : NULL;
     nnl_tensor_release(x);
     nnl_tensor_release(y);
-    nnl_tensor_release(product);
     return out;
 }
 

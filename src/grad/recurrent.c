@@ -1,8 +1,8 @@
 // recurrent.c: recurrent cells over all time steps as one operation. The input's part of the gates is one
 // product for all steps; then each part of the batch goes through time by itself, with weights packed once.
 // Backward keeps the gradients of all gates, so that those of the weights are one product each.
+#include "grad/product.h"
 #include "grad/records.h"
-#include "kernel/gemm.h"
 
 #include <string.h>
 
@@ -182,14 +182,16 @@ static void give_back(scratch *s) {
 
 // ---- products with weights
 
-static factor factor_of(const walk *w, scratch *s, const nnl_tensor *weight, bool transposed) {
+// `together`: for one product of all steps, which mixed precision has in bfloat16; those of single steps are
+// in floats, as their sums run through time.
+static factor factor_of(const walk *w, scratch *s, const nnl_tensor *weight, bool transposed, bool together) {
     const nnl_recurrent_kernels *kernels = w->ctx->kernels->recurrent;
     size_t rows = size_at(weight, 0), columns = size_at(weight, 1);
     factor f = {.weight = nnl_tensor_data(weight),
                 .transposed = transposed,
                 .k = transposed ? columns : rows,
                 .n = transposed ? rows : columns};
-    if (!w->packs) return f;
+    if (!w->packs || (together && w->ctx->mixed)) return f;
     size_t whole = (f.n + kernels->panel - 1) / kernels->panel * kernels->panel;
     f.packed = take(s, f.k * whole * w->element);
     if (f.packed) {
@@ -228,8 +230,8 @@ static void packed_piece(void *arg, size_t piece) {
 static void multiply(const walk *w, const factor *f, size_t rows, char *c, const char *a, bool adds) {
     if (!f->packed) {
         size_t ld = f->transposed ? f->k : f->n;
-        nnl_gemm(w->ctx->kernels, w->ctx->pool, w->type, rows, f->n, f->k, 1, (nnl_matrix){a, f->k, false},
-                 (nnl_matrix){f->weight, ld, f->transposed}, adds, c, f->n);
+        nnl_gemm(w->ctx->kernels, w->ctx->pool, nnl_product_of(w->ctx, w->type), rows, f->n, f->k, 1,
+                 (nnl_matrix){a, f->k, false}, (nnl_matrix){f->weight, ld, f->transposed}, adds, c, f->n);
         return;
     }
     bool whole = rows * f->n * f->k < SINGLE_PIECE, few = rows <= PIECE_ROWS;
@@ -303,8 +305,8 @@ static nnl_status run_forward(walk *w, const nnl_recurrence *r) {
     bool gru = w->cell == NNL_CELL_GRU;
     w->bias = make_bias(w, &s, r);
     if (gru) w->hidden = take(&s, w->N * w->G * w->element);
-    factor weight_ih = factor_of(w, &s, r->weight_ih, true);
-    w->weight_hh = factor_of(w, &s, r->weight_hh, true);
+    factor weight_ih = factor_of(w, &s, r->weight_ih, true, true);
+    w->weight_hh = factor_of(w, &s, r->weight_hh, true, false);
     if (!s.failed) {
         multiply(w, &weight_ih, w->T * w->N, w->gates, nnl_tensor_data(r->x), false);
         run_parts(w, forward_part);
@@ -550,11 +552,12 @@ static nnl_tensor *weight_hh_gradient(const walk *w, const nnl_tensor *weight) {
     nnl_matrix dgates = {w->dhidden + (w->reverse ? 0 : w->N * w->G * w->element), w->G, true};
     nnl_matrix h = {w->y + (w->reverse ? w->N * w->H * w->element : 0), w->H, false};
     void *out = nnl_tensor_data(dweight);
-    nnl_gemm(ctx->kernels, ctx->pool, w->type, w->G, w->H, (w->T - 1) * w->N, 1, dgates, h, 0, out, w->H);
+    nnl_gemm(ctx->kernels, ctx->pool, nnl_product_of(ctx, w->type), w->G, w->H, (w->T - 1) * w->N, 1, dgates,
+             h, 0, out, w->H);
     if (first) {
         gather_first(w, first);
-        nnl_gemm(ctx->kernels, ctx->pool, w->type, w->G, w->H, w->N, 1, (nnl_matrix){first, w->G, true},
-                 (nnl_matrix){w->h0, w->H, false}, 1, out, w->H);
+        nnl_gemm(ctx->kernels, ctx->pool, nnl_product_of(ctx, w->type), w->G, w->H, w->N, 1,
+                 (nnl_matrix){first, w->G, true}, (nnl_matrix){w->h0, w->H, false}, 1, out, w->H);
     }
     give_back(&s);
     return dweight;
@@ -563,7 +566,7 @@ static nnl_tensor *weight_hh_gradient(const walk *w, const nnl_tensor *weight) {
 static nnl_tensor *weight_ih_gradient(const walk *w, const nnl_tensor *x, const nnl_tensor *weight) {
     nnl_tensor *dweight = nnl_tensor_new(w->ctx, weight->dtype, &weight->shape);
     if (!dweight) return NULL;
-    nnl_gemm(w->ctx->kernels, w->ctx->pool, w->type, w->G, w->in, w->T * w->N, 1,
+    nnl_gemm(w->ctx->kernels, w->ctx->pool, nnl_product_of(w->ctx, w->type), w->G, w->in, w->T * w->N, 1,
              (nnl_matrix){w->dgates, w->G, true}, (nnl_matrix){nnl_tensor_data(x), w->in, false}, 0,
              nnl_tensor_data(dweight), w->in);
     return dweight;
@@ -572,7 +575,7 @@ static nnl_tensor *weight_ih_gradient(const walk *w, const nnl_tensor *x, const 
 static nnl_tensor *input_gradient(const walk *w, const nnl_tensor *x, const nnl_tensor *weight) {
     nnl_tensor *dx = nnl_tensor_new(w->ctx, x->dtype, &x->shape);
     scratch s = {.ctx = w->ctx};
-    factor f = dx ? factor_of(w, &s, weight, false) : (factor){.weight = NULL};
+    factor f = dx ? factor_of(w, &s, weight, false, true) : (factor){.weight = NULL};
     if (!dx || s.failed) {
         nnl_tensor_release(dx);
         return NULL;
@@ -615,7 +618,7 @@ static nnl_status weight_gradients(const walk *w, nnl_node *node, nnl_tensor *co
 static nnl_status run_backward(walk *w, nnl_node *node, nnl_tensor *const *d, nnl_tensor **dx) {
     scratch s = {.ctx = w->ctx};
     w->zeros = take_zeros(&s, w->H * w->element);
-    w->weight_hh = factor_of(w, &s, nnl_node_saved(node, SAVED_WEIGHT_HH), false);
+    w->weight_hh = factor_of(w, &s, nnl_node_saved(node, SAVED_WEIGHT_HH), false, false);
     if (!s.failed) run_parts(w, backward_part);
     give_back(&s);
     return s.failed ? w->ctx->status : weight_gradients(w, node, d, dx);

@@ -13,6 +13,7 @@
 #define BASELINE(name) .name = &nnl_##name##_baseline,
 #define AVX2(name) .name = &nnl_##name##_avx2,
 #define AVX512(name) .name = &nnl_##name##_avx512,
+#define AVX512_BF16(name) .name = &nnl_##name##_avx512_bf16,
 
 // In order of rising ability.
 static const nnl_kernels sets[] = {
@@ -23,11 +24,18 @@ static const nnl_kernels sets[] = {
 #ifdef NNL_HAVE_AVX512
     {.isa = "avx512", NNL_KERNEL_GROUPS(AVX512)},
 #endif
+#ifdef NNL_HAVE_AVX512_BF16
+    {.isa = "avx512_bf16", NNL_COMMON_GROUPS(AVX512) NNL_SPECIAL_GROUPS(AVX512_BF16)},
+#endif
 };
 
 #define SETS (sizeof sets / sizeof sets[0])
 
 static bool processor_runs(const char *isa) {
+#ifdef NNL_HAVE_AVX512_BF16
+    if (strcmp(isa, "avx512_bf16") == 0)
+        return __builtin_cpu_supports("avx512bf16") && processor_runs("avx512");
+#endif
 #ifdef NNL_HAVE_AVX512
     if (strcmp(isa, "avx512") == 0) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -2,6 +2,7 @@
 // which a library is not made for, are plain loops here. OpenBLAS's threads stay out of it: every call is a
 // single-threaded one, from one of our own.
 #include "kernel/gemm.h"
+#include "kernel/mixed.h"
 #include "kernel/panels.h"
 
 #include <cblas.h>
@@ -16,6 +17,8 @@
 // Of operands that are read as they lie, products of more than the one, up to the other.
 #define OWN_LEAST ((size_t)1 << 20)
 #define OWN_MOST ((size_t)1 << 29)
+// From so many products on, none of them is cut.
+#define WHOLE_BATCH 8
 // Rows or columns of one piece, at least; a multiple of what OpenBLAS's kernels hold in registers.
 #define PIECE_GRAIN 48
 // Multiplications between two looks at whether to stop: 0.1 to 0.3 s. A part has that many rows at most.
@@ -227,7 +230,8 @@ static void piece_task(void *arg, size_t part) {
 // each piece that has them, which must have rows enough.
 static void cut_own(product *p) {
     bool turned = p->way == NNL_PANELS_TURNED;
-    size_t wanted = p->batch >= 8 ? 1 : p->m * p->n * p->k / OWN_PIECE + 1, panel = p->kernels->gemm->panel;
+    size_t wanted = p->batch >= WHOLE_BATCH ? 1 : p->m * p->n * p->k / OWN_PIECE + 1,
+           panel = p->kernels->gemm->panel;
     size_t rows = turned ? p->n : p->m, columns = turned ? p->m : p->n;
     size_t *step_rows = turned ? &p->step_n : &p->step_m, *step_columns = turned ? &p->step_m : &p->step_n;
     size_t grain = nnl_panels_copied(&p->a, &p->b, p->way) ? 8 * PIECE_GRAIN : PIECE_GRAIN;
@@ -249,7 +253,7 @@ static void cut(product *p) {
     }
     p->step_m = p->m;
     p->step_n = p->n;
-    bool whole = p->m * p->n * p->k < SINGLE_PIECE || p->batch >= 8;
+    bool whole = p->m * p->n * p->k < SINGLE_PIECE || p->batch >= WHOLE_BATCH;
     if (!whole && p->m >= p->n && p->m >= 2 * PIECE_GRAIN) {
         size_t pieces = p->m * p->n * p->k < 16 * SINGLE_PIECE ? 2 : 4;
         p->step_m = (pieces_of(p->m, pieces) + PIECE_GRAIN - 1) / PIECE_GRAIN * PIECE_GRAIN;
@@ -284,13 +288,58 @@ void nnl_gemm_release(int held) {
 
 const char *nnl_gemm_library(void) { return openblas_get_config(); }
 
-void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t batch, size_t m,
-                      size_t n, size_t k, double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b,
+// ---- products in bfloat16
+
+static nnl_compute compute_of(nnl_product_type type) {
+    if (type == NNL_PRODUCT_DOUBLE) return NNL_IN_DOUBLE;
+    return type == NNL_PRODUCT_INT ? NNL_IN_INT : NNL_IN_FLOAT;
+}
+
+bool nnl_gemm_has_bfloat16(const nnl_kernels *kernels) { return kernels->pairs->lanes > 0; }
+
+typedef struct mixed_batch {
+    nnl_mixed first;
+    size_t stride_a, stride_b, stride_c; // in bytes
+    atomic_bool failed;
+} mixed_batch;
+
+static void mixed_task(void *arg, size_t item) {
+    mixed_batch *batch = arg;
+    nnl_mixed one = batch->first;
+    one.a.data = (const char *)one.a.data + item * batch->stride_a;
+    one.b.data = (const char *)one.b.data + item * batch->stride_b;
+    one.c = (float *)(void *)((char *)one.c + item * batch->stride_c);
+    if (!nnl_pool_stops(one.pool) && !nnl_mixed_run(&one)) atomic_store(&batch->failed, true);
+}
+
+// False where floats will do, as they do where there is no memory to pack.
+static bool run_mixed(const product *p, nnl_product_type type) {
+    bool half = type == NNL_PRODUCT_HALF, mixed = type == NNL_PRODUCT_MIXED;
+    if ((!half && !mixed) || p->k == 0 || (mixed && !nnl_mixed_pays(p->kernels, p->m, p->n, p->k)))
+        return false;
+    size_t element = half ? sizeof(uint16_t) : sizeof(float);
+    mixed_batch batch = {.first = {p->kernels, p->pool, half, p->m, p->n, p->k, (float)p->alpha,
+                                   (float)p->beta, p->a, p->b, (float *)(void *)p->c, p->ldc},
+                         .stride_a = p->stride_a * element,
+                         .stride_b = p->stride_b * element,
+                         .stride_c = p->stride_c * sizeof(float)};
+    int held = nnl_gemm_hold();
+    if (p->batch >= WHOLE_BATCH) {
+        nnl_pool_run(p->pool, p->batch, mixed_task, &batch);
+    } else {
+        for (size_t item = 0; item < p->batch; item++) mixed_task(&batch, item);
+    }
+    nnl_gemm_release(held);
+    return !atomic_load(&batch.failed);
+}
+
+void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_product_type type, size_t batch,
+                      size_t m, size_t n, size_t k, double alpha, nnl_matrix a, size_t stride_a, nnl_matrix b,
                       size_t stride_b, double beta, void *c, size_t ldc, size_t stride_c) {
     if (batch == 0 || m == 0 || n == 0) return;
     product p = {.kernels = kernels,
                  .pool = pool,
-                 .type = type,
+                 .type = compute_of(type),
                  .m = m,
                  .n = n,
                  .k = k,
@@ -300,11 +349,12 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute ty
                  .b = b,
                  .c = c,
                  .ldc = ldc,
-                 .element = type == NNL_IN_FLOAT ? sizeof(float) : sizeof(double),
+                 .element = type == NNL_PRODUCT_DOUBLE || type == NNL_PRODUCT_INT ? 8 : 4,
                  .batch = batch,
                  .stride_a = stride_a,
                  .stride_b = stride_b,
                  .stride_c = stride_c};
+    if (run_mixed(&p, type)) return;
     p.way = nnl_panels_choose(kernels, &a, &b, m, n, k);
     p.own = suits_own(&p);
     cut(&p);
@@ -313,7 +363,7 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute ty
     nnl_gemm_release(held);
 }
 
-void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, size_t m, size_t n, size_t k,
+void nnl_gemm(const nnl_kernels *kernels, nnl_pool *pool, nnl_product_type type, size_t m, size_t n, size_t k,
               double alpha, nnl_matrix a, nnl_matrix b, double beta, void *c, size_t ldc) {
     nnl_gemm_batched(kernels, pool, type, 1, m, n, k, alpha, a, 0, b, 0, beta, c, ldc, 0);
 }

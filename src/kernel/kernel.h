@@ -341,6 +341,36 @@ typedef struct nnl_gemm_kernels {
     void (*pack)(size_t rows, size_t k, float *out, const float *x, size_t ldx);
 } nnl_gemm_kernels;
 
+// Products of bfloat16 numbers with sums in float. Two neighbours along the inner dimension are a pair, in 32
+// bits, the first in the lower half; of an odd number the last has a 0 beside it. `lanes` is 0 where the
+// processor has no instruction for them.
+typedef struct nnl_pairs_block {
+    size_t m, n, pairs; // n up to `panel`; pairs along the inner dimension
+    const uint32_t
+        *a; // natural: (m, lda); otherwise strips of `strip` rows, (pairs, strip), strip * lda apart
+    size_t lda;
+    bool natural;
+    const uint32_t *b; // (pairs, n rounded up to a multiple of `lanes`)
+    float *c;          // alpha * a b + beta * c; beta = 0 never reads it
+    size_t ldc;
+    float alpha, beta;
+} nnl_pairs_block;
+
+typedef struct nnl_pairs_kernels {
+    size_t lanes, panel, strip;
+    void (*block)(const nnl_pairs_block *block);
+    // Packing of float, which is rounded, or bfloat16 where `half`. Widths and ld are multiples of `lanes`,
+    // and filled up with zeros. x (rows, k) to out (rows, ld)
+    void (*pack)(size_t rows, size_t k, uint32_t *out, size_t ld, const void *x, size_t ldx, bool half);
+    // x (k, columns), or (columns, k), to out (pairs, width)
+    void (*merge)(size_t k, size_t columns, uint32_t *out, size_t width, const void *x, size_t ldx,
+                  bool half);
+    void (*turn)(size_t k, size_t columns, uint32_t *out, size_t width, const void *x, size_t ldx, bool half);
+    // c (m, n) = a b^T for up to 4 rows, b (n, k) of bfloat16 as it lies
+    void (*dots)(size_t m, size_t n, size_t k, float *c, size_t ldc, const uint32_t *a, size_t lda,
+                 const uint16_t *b, size_t ldb);
+} nnl_pairs_kernels;
+
 // Convolution over images that kernel/conv.c has packed, in which tap k of every result is offset[k] elements
 // away.
 typedef struct nnl_conv_block {
@@ -488,7 +518,12 @@ typedef struct nnl_fft_kernels {
 
 // The groups, one for each file of kernel/isa/: GROUP(name) has the type nnl_NAME_kernels, and a constant
 // nnl_NAME_ISA for each instruction set (nnl_convert_avx2, nnl_elementwise_avx2, ...).
+// Those of the second list differ between processors of one instruction set.
 #define NNL_KERNEL_GROUPS(GROUP)                                                                             \
+    NNL_COMMON_GROUPS(GROUP)                                                                                 \
+    NNL_SPECIAL_GROUPS(GROUP)
+#define NNL_SPECIAL_GROUPS(GROUP) GROUP(pairs)
+#define NNL_COMMON_GROUPS(GROUP)                                                                             \
     GROUP(convert)                                                                                           \
     GROUP(elementwise)                                                                                       \
     GROUP(reduce)                                                                                            \
@@ -512,7 +547,7 @@ typedef struct nnl_fft_kernels {
 
 // All kernels of one instruction set.
 typedef struct nnl_kernels {
-    const char *isa; // "baseline", "avx2", "avx512", "neon"
+    const char *isa; // "baseline", "avx2", "avx512", "avx512_bf16", "neon"
 #define NNL_KERNEL_GROUP(name) const nnl_##name##_kernels *name;
     NNL_KERNEL_GROUPS(NNL_KERNEL_GROUP)
 #undef NNL_KERNEL_GROUP

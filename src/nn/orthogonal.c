@@ -24,10 +24,10 @@ static double dot(const double *a, const double *b, size_t n) {
 // Takes from vectors at .. at + n what they have in common with those before `at`.
 static void remove_earlier(const nnl_context *ctx, const basis *q, size_t at, size_t n) {
     double *block = q->vectors + at * q->length;
-    nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_DOUBLE, n, at, q->length, 1,
+    nnl_gemm(ctx->kernels, ctx->pool, NNL_PRODUCT_DOUBLE, n, at, q->length, 1,
              (nnl_matrix){block, q->length, false}, (nnl_matrix){q->vectors, q->length, true}, 0, q->products,
              at);
-    nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_DOUBLE, n, q->length, at, -1,
+    nnl_gemm(ctx->kernels, ctx->pool, NNL_PRODUCT_DOUBLE, n, q->length, at, -1,
              (nnl_matrix){q->products, at, false}, (nnl_matrix){q->vectors, q->length, false}, 1, block,
              q->length);
 }

@@ -18,30 +18,46 @@ typedef struct problem {
     bool a_transposed, b_transposed;
     size_t padding;
     double alpha, beta;
-    nnl_compute type;
+    nnl_product_type type;
 } problem;
 
 static nnl_pool *pool;
 static const nnl_kernels *kernels; // of the instruction set that is tested now
 
-static void *memory_of(nnl_compute type, size_t count) {
-    return malloc((count + 1) * (type == NNL_IN_FLOAT ? sizeof(float) : sizeof(double)));
+static void *memory_of(nnl_product_type type, size_t count) {
+    return malloc((count + 1) * (type == NNL_PRODUCT_DOUBLE ? sizeof(double) : sizeof(float)));
 }
 
-static double get(const void *data, nnl_compute type, size_t i) {
-    return type == NNL_IN_FLOAT ? (double)((const float *)data)[i] : ((const double *)data)[i];
+static double get(const void *data, nnl_product_type type, size_t i) {
+    if (type == NNL_PRODUCT_DOUBLE) return ((const double *)data)[i];
+    if (type != NNL_PRODUCT_HALF) return (double)((const float *)data)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)data)[i] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return (double)value;
 }
 
-static void set(void *data, nnl_compute type, size_t i, double value) {
-    if (type == NNL_IN_FLOAT) {
-        ((float *)data)[i] = (float)value;
-    } else {
+static void set(void *data, nnl_product_type type, size_t i, double value) {
+    float single = (float)value;
+    uint32_t bits;
+    memcpy(&bits, &single, sizeof bits);
+    if (type == NNL_PRODUCT_DOUBLE) {
         ((double *)data)[i] = value;
+    } else if (type == NNL_PRODUCT_HALF) {
+        ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
+    } else {
+        ((float *)data)[i] = single;
     }
 }
 
-// Eighths between -2 and 2: products and sums of them are exact, so any order of addition gives the same.
-static void fill(void *data, nnl_compute type, size_t count, uint32_t state) {
+// What the result is of.
+static nnl_product_type of_result(nnl_product_type type) {
+    return type == NNL_PRODUCT_DOUBLE ? type : NNL_PRODUCT_FLOAT;
+}
+
+// Eighths between -2 and 2: products and sums of them are exact, of bfloat16 too, so any order of addition
+// gives the same.
+static void fill(void *data, nnl_product_type type, size_t count, uint32_t state) {
     for (size_t i = 0; i < count; i++) {
         state = state * 1664525u + 1013904223u;
         set(data, type, i, (double)(state >> 27) / 8 - 2);
@@ -56,7 +72,7 @@ static size_t cells(size_t rows, size_t columns, bool transposed, size_t padding
     return transposed ? columns * (rows + padding) : rows * (columns + padding);
 }
 
-static double entry(nnl_matrix x, nnl_compute type, size_t row, size_t column) {
+static double entry(nnl_matrix x, nnl_product_type type, size_t row, size_t column) {
     return get(x.data, type, x.transposed ? column * x.ld + row : row * x.ld + column);
 }
 
@@ -71,18 +87,19 @@ static void check_problem(const problem *p) {
     size_t in_a = cells(p->m, p->k, p->a_transposed, p->padding);
     size_t in_b = cells(p->k, p->n, p->b_transposed, p->padding);
     void *a = memory_of(p->type, in_a), *b = memory_of(p->type, in_b);
-    void *c = memory_of(p->type, count), *before = memory_of(p->type, count);
+    nnl_product_type result = of_result(p->type);
+    void *c = memory_of(result, count), *before = memory_of(result, count);
     fill(a, p->type, in_a, 1);
     fill(b, p->type, in_b, 2);
-    fill(before, p->type, count, 3);
-    for (size_t i = 0; i < count; i++) set(c, p->type, i, p->beta == 0 ? NAN : get(before, p->type, i));
+    fill(before, result, count, 3);
+    for (size_t i = 0; i < count; i++) set(c, result, i, p->beta == 0 ? NAN : get(before, result, i));
     nnl_matrix left = matrix(a, p->m, p->k, p->a_transposed, p->padding);
     nnl_matrix right = matrix(b, p->k, p->n, p->b_transposed, p->padding);
     nnl_gemm(kernels, pool, p->type, p->m, p->n, p->k, p->alpha, left, right, p->beta, c, ldc);
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < p->n; j++) {
-            double want = expected(p, left, right, i, j, get(before, p->type, i * ldc + j));
-            double got = get(c, p->type, i * ldc + j);
+            double want = expected(p, left, right, i, j, get(before, result, i * ldc + j));
+            double got = get(c, result, i * ldc + j);
             CHECK_MESSAGE(check_is_near(got, want, 1e-6),
                           "%zux%zux%zu %d%d type %d: [%zu][%zu] is %g, not %g", p->m, p->n, p->k,
                           p->a_transposed, p->b_transposed, p->type, i, j, got, want);
@@ -94,9 +111,10 @@ static void check_problem(const problem *p) {
 }
 
 static void check_shape(size_t m, size_t n, size_t k) {
-    for (unsigned bits = 0; bits < 16; bits++) {
-        problem p = {
-            m, n, k, bits & 1, bits & 2, bits & 4 ? 3 : 0, 1, 0, bits & 8 ? NNL_IN_DOUBLE : NNL_IN_FLOAT};
+    const nnl_product_type types[] = {NNL_PRODUCT_FLOAT, NNL_PRODUCT_DOUBLE, NNL_PRODUCT_MIXED,
+                                      NNL_PRODUCT_HALF};
+    for (unsigned bits = 0; bits < 32; bits++) {
+        problem p = {m, n, k, bits & 1, bits & 2, bits & 4 ? 3 : 0, 1, 0, types[bits / 8]};
         check_problem(&p);
         p.alpha = 0.5;
         p.beta = 2;
@@ -116,10 +134,11 @@ static void test_small_shapes(void) {
 
 static void test_shapes(void) {
     check_that("thin, long and large products, cut into pieces or not, are right");
-    const size_t shapes[][3] = {{32, 128, 30}, {32, 64, 128},  {32, 1, 64},    {128, 30, 32},  {1, 30, 128},
-                                {1, 300, 200}, {300, 1, 200},  {200, 70, 1},   {1, 1, 1000},   {130, 97, 65},
-                                {500, 3, 300}, {3, 500, 300},  {257, 129, 67}, {9, 47, 513},   {40, 10, 530},
-                                {10, 40, 96},  {70, 75, 1030}, {15, 16, 17},   {200, 130, 90}, {49, 50, 600}};
+    const size_t shapes[][3] = {{32, 128, 30},  {32, 64, 128},  {32, 1, 64},    {128, 30, 32},  {1, 30, 128},
+                                {1, 300, 200},  {300, 1, 200},  {200, 70, 1},   {1, 1, 1000},   {130, 97, 65},
+                                {500, 3, 300},  {3, 500, 300},  {257, 129, 67}, {9, 47, 513},   {40, 10, 530},
+                                {10, 40, 96},   {70, 75, 1030}, {15, 16, 17},   {200, 130, 90}, {49, 50, 600},
+                                {50, 66, 16401}};
     for (size_t i = 0; i < COUNT(shapes); i++) check_shape(shapes[i][0], shapes[i][1], shapes[i][2]);
 }
 
@@ -127,14 +146,15 @@ static void test_shapes(void) {
 // number.
 static bool is_touched(size_t i, size_t j, size_t row, size_t column) { return i == row || j == column; }
 
-static void check_nan(size_t m, size_t n, size_t k, bool a_transposed, bool b_transposed) {
+static void check_nan(nnl_product_type type, size_t m, size_t n, size_t k, bool a_transposed,
+                      bool b_transposed) {
     size_t row = m / 2, column = n / 3, inner = k - 1;
     float *a = malloc(m * k * sizeof *a), *b = malloc(n * k * sizeof *b), *c = malloc(m * n * sizeof *c);
     for (size_t i = 0; i < m * k; i++) a[i] = 0;
     for (size_t i = 0; i < n * k; i++) b[i] = 1;
     a[a_transposed ? inner * m + row : row * k + inner] = NAN;
     b[b_transposed ? column * k + inner : inner * n + column] = INFINITY;
-    nnl_gemm(kernels, pool, NNL_IN_FLOAT, m, n, k, 1, (nnl_matrix){a, a_transposed ? m : k, a_transposed},
+    nnl_gemm(kernels, pool, type, m, n, k, 1, (nnl_matrix){a, a_transposed ? m : k, a_transposed},
              (nnl_matrix){b, b_transposed ? k : n, b_transposed}, 0, c, n);
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < n; j++) CHECK(isnan(c[i * n + j]) == is_touched(i, j, row, column));
@@ -147,8 +167,9 @@ static void test_nan(void) {
     check_that("NaN and 0 times infinity spoil their row and column and nothing else");
     const size_t shapes[][3] = {{130, 100, 90}, {8, 70, 40}, {70, 8, 40}, {5, 6, 33}};
     for (size_t i = 0; i < COUNT(shapes); i++) {
-        for (int bits = 0; bits < 4; bits++)
-            check_nan(shapes[i][0], shapes[i][1], shapes[i][2], (bits & 1) != 0, (bits & 2) != 0);
+        for (int bits = 0; bits < 8; bits++)
+            check_nan(bits & 4 ? NNL_PRODUCT_MIXED : NNL_PRODUCT_FLOAT, shapes[i][0], shapes[i][1],
+                      shapes[i][2], (bits & 1) != 0, (bits & 2) != 0);
     }
 }
 
@@ -156,8 +177,8 @@ static void test_padding_untouched(void) {
     check_that("what lies behind the rows of the result stays as it is");
     float a[6] = {1, 2, 3, 4, 5, 6}, b[6] = {1, 0, 0, 1, 1, 1}, c[10];
     for (size_t i = 0; i < 10; i++) c[i] = -7;
-    nnl_gemm(kernels, pool, NNL_IN_FLOAT, 2, 2, 3, 1, (nnl_matrix){a, 3, false}, (nnl_matrix){b, 2, false}, 0,
-             c, 5);
+    nnl_gemm(kernels, pool, NNL_PRODUCT_FLOAT, 2, 2, 3, 1, (nnl_matrix){a, 3, false},
+             (nnl_matrix){b, 2, false}, 0, c, 5);
     CHECK(c[0] == 4 && c[1] == 5 && c[5] == 10 && c[6] == 11);
     for (size_t i = 2; i < 5; i++) CHECK(c[i] == -7 && c[i + 5] == -7);
 }
@@ -169,10 +190,10 @@ static void test_batches(void) {
     fill(a, NNL_IN_FLOAT, BATCH * M * K, 4);
     fill(b, NNL_IN_FLOAT, K * N, 5);
     for (size_t count = 0; count <= BATCH; count += 3) {
-        nnl_gemm_batched(kernels, pool, NNL_IN_FLOAT, count, M, N, K, 1, (nnl_matrix){a, K, false}, M * K,
-                         (nnl_matrix){b, N, false}, 0, 0, c, N, M * N);
+        nnl_gemm_batched(kernels, pool, NNL_PRODUCT_FLOAT, count, M, N, K, 1, (nnl_matrix){a, K, false},
+                         M * K, (nnl_matrix){b, N, false}, 0, 0, c, N, M * N);
         for (size_t i = 0; i < count; i++) {
-            nnl_gemm(kernels, pool, NNL_IN_FLOAT, M, N, K, 1, (nnl_matrix){a + i * M * K, K, false},
+            nnl_gemm(kernels, pool, NNL_PRODUCT_FLOAT, M, N, K, 1, (nnl_matrix){a + i * M * K, K, false},
                      (nnl_matrix){b, N, false}, 0, one, N);
             CHECK(memcmp(one, c + i * M * N, sizeof one) == 0);
         }
@@ -186,13 +207,13 @@ static float *thirds(size_t count) {
     return x;
 }
 
-static void check_bits(size_t m, size_t n, size_t k) {
+static void check_bits_of(nnl_product_type type, size_t m, size_t n, size_t k) {
     float *a = thirds(m * k), *b = thirds(k * n), *c[3];
     for (int threads = 1; threads <= 3; threads++) {
         nnl_pool *own = nnl_pool_new(threads);
         c[threads - 1] = malloc(m * n * sizeof(float));
-        nnl_gemm(kernels, own, NNL_IN_FLOAT, m, n, k, 1, (nnl_matrix){a, k, false}, (nnl_matrix){b, k, true},
-                 0, c[threads - 1], n);
+        nnl_gemm(kernels, own, type, m, n, k, 1, (nnl_matrix){a, k, false}, (nnl_matrix){b, k, true}, 0,
+                 c[threads - 1], n);
         nnl_pool_free(own);
     }
     CHECK(memcmp(c[0], c[1], m * n * sizeof(float)) == 0);
@@ -200,6 +221,51 @@ static void check_bits(size_t m, size_t n, size_t k) {
     for (int i = 0; i < 3; i++) free(c[i]);
     free(a);
     free(b);
+}
+
+static void check_bits(size_t m, size_t n, size_t k) {
+    check_bits_of(NNL_PRODUCT_FLOAT, m, n, k);
+    check_bits_of(NNL_PRODUCT_MIXED, m, n, k);
+}
+
+// Against products of floats: what is lost is what rounding loses, and rounding is to nearest even.
+static void check_rounding(size_t m, size_t n, size_t k, bool a_transposed, bool b_transposed) {
+    float *a = thirds(m * k), *b = thirds(n * k), *c = malloc(m * n * sizeof *c);
+    uint16_t *half_a = malloc(m * k * sizeof *half_a), *half_b = malloc(n * k * sizeof *half_b);
+    kernels->convert->store[NNL_BFLOAT16][NNL_IN_FLOAT](m * k, half_a, 1, a);
+    kernels->convert->store[NNL_BFLOAT16][NNL_IN_FLOAT](n * k, half_b, 1, b);
+    nnl_matrix left = {a, a_transposed ? m : k, a_transposed},
+               right = {b, b_transposed ? k : n, b_transposed};
+    nnl_gemm(kernels, pool, NNL_PRODUCT_MIXED, m, n, k, 1, left, right, 0, c, n);
+    left.data = half_a;
+    right.data = half_b;
+    int wrong = 0;
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0, size = 0;
+            for (size_t l = 0; l < k; l++) {
+                double term = entry(left, NNL_PRODUCT_HALF, i, l) * entry(right, NNL_PRODUCT_HALF, l, j);
+                sum += term;
+                size += fabs(term);
+            }
+            wrong += fabs((double)c[i * n + j] - sum) > 1e-6 * size;
+        }
+    }
+    CHECK_MESSAGE(wrong == 0, "%s, %zux%zux%zu %d%d: %d of %zu are wrong", kernels->isa, m, n, k,
+                  a_transposed, b_transposed, wrong, m * n);
+    free(a);
+    free(b);
+    free(c);
+    free(half_a);
+    free(half_b);
+}
+
+static void test_rounding(void) {
+    check_that("mixed products are those of operands rounded to bfloat16, with sums in float");
+    for (int bits = 0; bits < 4; bits++) {
+        check_rounding(40, 50, 60, (bits & 1) != 0, (bits & 2) != 0);
+        check_rounding(131, 77, 99, (bits & 1) != 0, (bits & 2) != 0);
+    }
 }
 
 static void test_bits(void) {
@@ -249,7 +315,7 @@ static void test_own_process(void) {
 }
 
 int main(void) {
-    const char *const sets[] = {"baseline", "neon", "avx2", "avx512"};
+    const char *const sets[] = {"baseline", "neon", "avx2", "avx512", "avx512_bf16"};
     pool = nnl_pool_new(2);
     for (size_t i = 0; i < COUNT(sets); i++) {
         kernels = nnl_kernels_named(sets[i]);
@@ -260,6 +326,7 @@ int main(void) {
         test_padding_untouched();
         test_batches();
         test_bits();
+        test_rounding();
     }
     kernels = nnl_kernels_best();
     test_host_threads();

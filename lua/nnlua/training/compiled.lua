@@ -124,9 +124,11 @@ end
 
 -- ---- compile
 
+local precisions = { full = "full", mixed = "mixed" }
+
 local rules = {
   optimizer = "any", loss = "any", metrics = "any", weighted_metrics = "any", loss_weights = "table",
-  clip_norm = "number", clip_value = "number", accumulate = "count", ema = "any",
+  clip_norm = "number", clip_value = "number", accumulate = "count", ema = "any", precision = "any",
 }
 
 local function positive(options, name)
@@ -158,6 +160,7 @@ function compiled.make(model, options)
     model = model, given = options, metrics = {}, make_optimizer = objective.optimizer(options.optimizer),
     clip_norm = positive(options, "clip_norm"), clip_value = positive(options, "clip_value"),
     accumulate = options.accumulate or 1, pending = 0, decay = decay_of(options.ema),
+    mixed = check.choice("compile", "option precision", options.precision or "full", precisions) == "mixed",
   }
   if is_one(options.loss) then one_output(state, options) else several_outputs(state, options) end
   check_names(state)

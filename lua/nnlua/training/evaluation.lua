@@ -137,7 +137,7 @@ local function run_batches(job)
     number = number + 1
     hooks:call("on_predict_batch_begin", number, {})
     evaluation.remember(job.model, x)
-    local values = compat.pack(step.call(job.model, x))
+    local values = compat.pack(step.compute(job.state, job.model, x))
     rows = rows + batches.rows(x)
     local useful = counted(job.state, batches.rows(x), values)
     count = math.min(count or useful, useful)

@@ -84,7 +84,7 @@ local function plain_record(value, what)
 end
 
 local plain_options = {
-  "metrics", "weighted_metrics", "loss_weights", "clip_norm", "clip_value", "accumulate", "ema",
+  "metrics", "weighted_metrics", "loss_weights", "clip_norm", "clip_value", "accumulate", "ema", "precision",
 }
 
 local function describe(state)

@@ -17,6 +17,12 @@ function step.call(model, x)
   return model(compat.unpack(x))
 end
 
+--- The same in the precision that compile was given. `state` may be nil.
+function step.compute(state, model, x)
+  if state and state.mixed then return core.autocast(step.call, model, x) end
+  return step.call(model, x)
+end
+
 -- ---- predictions and losses
 
 local function describe(value)
@@ -39,8 +45,8 @@ end
 
 -- A tensor for each loss, in the order of the outputs.
 local function predictions_of(state, x)
-  if not state.single then return several(state, step.call(state.model, x)) end
-  local value = step.call(state.model, x)
+  if not state.single then return several(state, step.compute(state, state.model, x)) end
+  local value = step.compute(state, state.model, x)
   if not is_tensor(value) then check.fail(state.who, "expected the model to give a tensor, got " .. describe(value)) end
   return { value }
 end

@@ -1,38 +1,19 @@
 // gemm.c: the inner loops of float products. A block is some rows of a times a panel of b, as wide as four
 // vectors at most; its sums stay in registers for the whole inner dimension, and each is made in the order of
 // that dimension, whatever the block it belongs to.
-#include "kernel/isa/isa.h"
-
-#include <string.h>
+#include "kernel/isa/square.h"
 
 // Sums, a vector for each column of them, and one more fit into the registers: SUMS / vectors rows at a time,
 // of which more than HEIGHT would push each other out of the cache where they lie a power of 2 apart.
-#if defined(__AVX512F__)
-#define BYTES 64
+#if BYTES == 64
 #define SUMS 24
 #define MOST 4
-#elif defined(__AVX__)
-#define BYTES 32
-#define SUMS 12
-#define MOST 2
 #else
-#define BYTES 16
 #define SUMS 12
 #define MOST 2
 #endif
-#define LANES (BYTES / 4)
 #define HEIGHT 12
 #define GROUP 48 // rows that go through a buffer: a multiple of all heights and of LANES
-
-typedef float lanes __attribute__((vector_size(BYTES)));
-
-NNL_INLINE lanes load(const float *x) {
-    lanes v;
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-
-NNL_INLINE void store(float *x, lanes v) { memcpy(x, &v, sizeof v); }
 
 // ---- sums
 
@@ -45,7 +26,9 @@ NNL_INLINE void tile(int rows, int vectors, bool natural, const nnl_gemm_block *
     const float *at[SUMS], *b = g->b;
     const size_t last = last_of(g->n);
     lanes sum[SUMS], x[MOST];
-    for (int i = 0; i < rows * vectors; i++) sum[i] = (lanes){0};
+    for (int r = 0; r < rows;
+         r++) // nested, so that compilers take the loops apart and keep the sums in registers
+        for (int v = 0; v < vectors; v++) sum[r * vectors + v] = (lanes){0};
     for (int r = 0; r < rows; r++) at[r] = a + (natural ? (size_t)r * g->lda : (size_t)r);
     for (size_t l = 0; l < g->k; l++, b += g->ldb) {
         for (int v = 0; v < vectors; v++) x[v] = load(b + (v + 1 < vectors ? (size_t)v * LANES : last));
@@ -98,35 +81,6 @@ static rows_fn *const by_columns[] = {columns_1, columns_2};
 #endif
 
 // ---- rows and columns that change places
-
-#if LANES == 16
-#define MERGE_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define MERGE_HIGH(a, b)                                                                                     \
-    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#define TURNS 4
-#elif LANES == 8
-#define MERGE_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define MERGE_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-#define TURNS 3
-#else
-#define MERGE_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define MERGE_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#define TURNS 2
-#endif
-
-// A square of LANES rows. To merge the upper half of the rows with the lower one, element by element, turns
-// the bits of each element's place by one; after as many turns as a column's number has bits, that is its
-// row's.
-NNL_INLINE void turn(lanes r[LANES]) {
-    lanes half[LANES];
-    for (int t = 0; t < TURNS; t++) {
-        for (int i = 0; i < LANES / 2; i++) {
-            half[2 * i] = MERGE_LOW(r[i], r[i + LANES / 2]);
-            half[2 * i + 1] = MERGE_HIGH(r[i], r[i + LANES / 2]);
-        }
-        for (int i = 0; i < LANES; i++) r[i] = half[i];
-    }
-}
 
 // A square of x, of which so many rows are there, to `out`.
 NNL_INLINE void pack_square(size_t rows, float *out, size_t width, const float *x, size_t ldx) {

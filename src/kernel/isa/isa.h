@@ -1,6 +1,6 @@
 // isa.h: the name of the instruction set that a file of this folder is being compiled for. The build compiles
 // each file several times, with NNL_ISA defined as baseline, avx2 or avx512 and the compiler flags that go
-// with it.
+// with it; those of NNL_SPECIAL_GROUPS once more for avx512_bf16.
 #ifndef NNL_KERNEL_ISA_H
 #define NNL_KERNEL_ISA_H
 
@@ -20,6 +20,9 @@
 #define NNL_DECLARE_GROUP(name)                                                                              \
     extern const nnl_##name##_kernels nnl_##name##_baseline, nnl_##name##_avx2, nnl_##name##_avx512;
 NNL_KERNEL_GROUPS(NNL_DECLARE_GROUP)
+#undef NNL_DECLARE_GROUP
+#define NNL_DECLARE_GROUP(name) extern const nnl_##name##_kernels nnl_##name##_avx512_bf16;
+NNL_SPECIAL_GROUPS(NNL_DECLARE_GROUP)
 #undef NNL_DECLARE_GROUP
 
 // Says of the loop below it that its elements are independent: pointers are equal or their arrays apart. It
