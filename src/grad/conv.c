@@ -26,7 +26,7 @@ static nnl_shape result_shape(nnl_conv_kind kind, const nnl_conv_shape *s) {
 static nnl_status compute(nnl_context *ctx, nnl_conv_kind kind, const nnl_conv_shape *shape,
                           const nnl_tensor *a, const nnl_tensor *b, const nnl_tensor *bias, nnl_tensor *out) {
     nnl_conv_plan plan;
-    nnl_conv_plan_init(&plan, ctx->kernels, ctx->pool, nnl_tensor_compute(a), kind, shape);
+    nnl_conv_plan_init(&plan, ctx->kernels, ctx->pool, nnl_tensor_compute(a), ctx->mixed, kind, shape);
     if (plan.window.elements > INT32_MAX) {
         return nnl_fail(ctx, NNL_ERR_MEMORY,
                         "conv: one row of results needs a window of %zu elements, too many",

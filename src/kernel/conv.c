@@ -183,8 +183,9 @@ static void plan_results(nnl_conv_plan *p) {
 }
 
 void nnl_conv_plan_init(nnl_conv_plan *p, const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type,
-                        nnl_conv_kind kind, const nnl_conv_shape *shape) {
+                        bool mixed, nnl_conv_kind kind, const nnl_conv_shape *shape) {
     *p = (nnl_conv_plan){.kernels = kernels, .pool = pool, .type = type, .kind = kind, .shape = *shape};
+    p->mixed = mixed && type == NNL_IN_FLOAT && kernels->pairs_conv->rows == kernels->conv->rows;
     p->element = type == NNL_IN_DOUBLE ? sizeof(double) : sizeof(float);
     plan_window(p);
     if (kind == NNL_CONV_WEIGHT) {
@@ -329,8 +330,9 @@ static void run_part(const void *arg, size_t part, char *window) {
     size_t source = way.sources * p->window.size[0] * p->window.size[1], plane = to_size[0] * to_size[1];
     for (size_t g = 0; g < p->shape.groups; g++) {
         size_t image = sample * p->shape.groups + g;
-        nnl_window_fill(&p->window, p->kernels->conv->copy[p->type], p->element,
-                        r->image + image * source * p->element, from, p->window.rows, window);
+        nnl_window_copy copy = {p->kernels->conv->copy[p->type], p->element, p->element};
+        nnl_window_fill(&p->window, copy, r->image + image * source * p->element, from, p->window.rows,
+                        window);
         for (size_t i = 0; i < p->facets[0] * p->facets[1]; i++) {
             const facet *f = &r->facets[i];
             if (f->places[0] <= from) continue;

@@ -28,6 +28,7 @@ typedef struct nnl_conv_plan {
     const nnl_kernels *kernels;
     nnl_pool *pool;
     nnl_compute type;
+    bool mixed; // sums of products in bfloat16, where there are instructions and tiles or even rows
     nnl_conv_kind kind;
     nnl_conv_shape shape;
     size_t element, room; // bytes of one element; of the memory to work in
@@ -41,7 +42,7 @@ typedef struct nnl_conv_plan {
 } nnl_conv_plan;
 
 void nnl_conv_plan_init(nnl_conv_plan *plan, const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type,
-                        nnl_conv_kind kind, const nnl_conv_shape *shape);
+                        bool mixed, nnl_conv_kind kind, const nnl_conv_shape *shape);
 
 // NNL_CONV_FORWARD: a = x, b = weight, out = y. NNL_CONV_INPUT: a = dy, b = weight, out = dx. Either adds a
 // bias for each channel of out, where it is not NULL. NNL_CONV_WEIGHT: a = x, b = dy, out = dweight.

@@ -18,6 +18,7 @@
 #define PART_BYTES 524288
 // Matrices lie this much apart beyond their size: they would share lines of the first-level cache.
 #define APART 16
+#define MOST_ROWS 8 // channels of a block
 
 bool nnl_conv_suits_tiles(const nnl_conv_plan *p) {
     const nnl_conv_shape *s = &p->shape;
@@ -30,26 +31,34 @@ bool nnl_conv_suits_tiles(const nnl_conv_plan *p) {
 
 // ---- the plan
 
+// In bfloat16 a tap is a pair of channels, in 32 bits.
+static size_t taps_of(const nnl_conv_plan *p) {
+    return p->mixed ? p->window.channels / 2 : p->window.channels;
+}
+
 typedef struct sizes {
     size_t tiles;              // of a part, whole vectors
     size_t input_ld, sums_ld;  // from one of the 16 matrices to the next
     size_t input, sums, strip; // bytes
+    size_t pair_ld, pair;      // in bfloat16: of two channels' matrices before they are rounded
 } sizes;
 
 static sizes sizes_of(const nnl_conv_plan *p) {
     size_t lanes = p->kernels->conv->lanes, rows = p->kernels->conv->rows;
     sizes z = {.tiles = (p->window.rows * p->window.columns + lanes - 1) / lanes * lanes};
-    z.input_ld = p->window.channels * z.tiles + APART;
+    z.input_ld = taps_of(p) * z.tiles + APART;
     z.sums_ld = rows * z.tiles + APART;
     z.input = nnl_conv_aligned(SIZE * z.input_ld * sizeof(float));
     z.sums = nnl_conv_aligned(SIZE * z.sums_ld * sizeof(float));
     z.strip = nnl_conv_aligned(4 * p->window.columns * sizeof(float));
+    z.pair_ld = z.tiles + APART;
+    z.pair = p->mixed ? nnl_conv_aligned(2 * SIZE * z.pair_ld * sizeof(float)) : 0;
     return z;
 }
 
 size_t nnl_conv_tiles_bytes(const nnl_conv_plan *p) {
     sizes z = sizes_of(p);
-    return z.input + z.sums + z.strip;
+    return z.input + z.sums + z.strip + z.pair;
 }
 
 static size_t weight_elements(const nnl_conv_plan *p) {
@@ -59,6 +68,7 @@ static size_t weight_elements(const nnl_conv_plan *p) {
 // Places are tiles, two pixels apart.
 void nnl_conv_tiles_plan(nnl_conv_plan *p) {
     const size_t *size = nnl_conv_target_size(p);
+    p->mixed = p->mixed && p->window.channels % 2 == 0;
     for (int d = 0; d < 2; d++) {
         p->window.step[d] = 2;
         p->window.reach[d] = SIDE - 1;
@@ -69,7 +79,7 @@ void nnl_conv_tiles_plan(nnl_conv_plan *p) {
     p->shared_bytes = nnl_conv_aligned(weight_elements(p) * sizeof(float)) +
                       nnl_conv_aligned(p->window.channels * sizeof(int32_t)) +
                       nnl_conv_aligned(z.tiles * sizeof(int32_t));
-    p->worker_bytes = p->window_bytes + z.input + z.sums + z.strip;
+    p->worker_bytes = p->window_bytes + z.input + z.sums + z.strip + z.pair;
 }
 
 // ---- running
@@ -82,6 +92,20 @@ typedef struct tiles_run {
     int32_t *offset, *stretch;
 } tiles_run;
 
+// Two channels of a block, to pairs: (16, taps, channels). g: as nnl_conv_pack_block has it
+static void transform_weight_pair(const tiles_run *r, size_t channels, const float *g, float *u,
+                                  size_t taps) {
+    const nnl_conv_plan *p = r->plan;
+    float apart[2][SIZE * MOST_ROWS];
+    uint32_t pairs[SIZE * MOST_ROWS];
+    for (int half = 0; half < 2; half++)
+        p->kernels->winograd->weight(channels, p->kind == NNL_CONV_INPUT, g + (size_t)half * AREA * channels,
+                                     apart[half], channels);
+    p->kernels->pairs->merge(2, SIZE * channels, pairs, SIZE * channels, apart[0], SIZE * MOST_ROWS, false);
+    for (size_t i = 0; i < SIZE; i++)
+        memcpy(u + i * taps * channels, pairs + i * channels, channels * sizeof *pairs);
+}
+
 // g: room for one block as nnl_conv_pack_block has it
 static void transform_weights(const tiles_run *r, const float *weight, float *g) {
     const nnl_conv_plan *p = r->plan;
@@ -91,15 +115,38 @@ static void transform_weights(const tiles_run *r, const float *weight, float *g)
         size_t t = channel % way.targets;
         channels = nnl_conv_block_channels(p, way.targets - t);
         nnl_conv_pack_block(p, channels, weight + channel / way.targets * group + t * way.target_step, g);
-        for (size_t source = 0; source < way.sources; source++)
+        for (size_t tap = 0; p->mixed && tap < way.sources / 2; tap++)
+            transform_weight_pair(r, channels, g + 2 * tap * AREA * channels,
+                                  r->weight + channel * way.sources / 2 * SIZE + tap * channels,
+                                  way.sources / 2);
+        for (size_t source = 0; !p->mixed && source < way.sources; source++)
             p->kernels->winograd->weight(channels, p->kind == NNL_CONV_INPUT, g + source * AREA * channels,
                                          r->weight + channel * way.sources * SIZE + source * channels,
                                          way.sources * channels);
     }
 }
 
-static void transform_input(const tiles_run *r, size_t rows, const float *window, float *input) {
+// Two channels at a time, rounded to pairs.
+static void transform_pairs(const tiles_run *r, size_t rows, const float *window, float *input, float *pair) {
+    const nnl_kernels *kernels = r->plan->kernels;
     const nnl_window *w = &r->plan->window;
+    size_t apart = SIZE * r->size.pair_ld;
+    for (size_t c = 0; c < w->channels; c++) {
+        kernels->winograd->input(rows, w->columns, window + c * 4 * w->plane, w->plane, w->pitch,
+                                 pair + c % 2 * apart, r->size.pair_ld);
+        for (size_t i = 0; c % 2 == 1 && i < SIZE; i++)
+            kernels->pairs->merge(2, rows * w->columns,
+                                  (uint32_t *)(void *)(input + i * r->size.input_ld + c / 2 * r->size.tiles),
+                                  r->size.tiles, pair + i * r->size.pair_ld, apart, false);
+    }
+}
+
+static void transform_input(const tiles_run *r, size_t rows, const float *window, float *input, float *pair) {
+    const nnl_window *w = &r->plan->window;
+    if (r->plan->mixed) {
+        transform_pairs(r, rows, window, input, pair);
+        return;
+    }
     for (size_t c = 0; c < w->channels; c++)
         r->plan->kernels->winograd->input(rows, w->columns, window + c * 4 * w->plane, w->plane, w->pitch,
                                           input + c * r->size.tiles, r->size.input_ld);
@@ -124,12 +171,14 @@ static void transform_sums(const tiles_run *r, size_t from, size_t rows, const f
 
 static void run_block(const tiles_run *r, size_t channel, nnl_conv_block *b, const float *input,
                       float *sums) {
-    size_t sources = r->plan->window.channels;
+    const nnl_kernels *kernels = r->plan->kernels;
+    size_t taps = taps_of(r->plan);
+    nnl_conv_block_fn *run = r->plan->mixed ? kernels->pairs_conv->block : kernels->conv->block[NNL_IN_FLOAT];
     for (size_t i = 0; i < SIZE; i++) {
-        b->weight = r->weight + (channel * SIZE + i * b->channels) * sources;
+        b->weight = r->weight + (channel * SIZE + i * b->channels) * taps;
         b->x = input + i * r->size.input_ld;
         b->out = sums + i * r->size.sums_ld;
-        r->plan->kernels->conv->block[NNL_IN_FLOAT](b);
+        run(b);
     }
 }
 
@@ -140,13 +189,13 @@ static void run_group(const tiles_run *r, size_t image, size_t from, size_t rows
     float *input = work + p->window_bytes / sizeof(float), *sums = input + r->size.input / sizeof(float);
     float *strip = sums + r->size.sums / sizeof(float);
     size_t lanes = p->kernels->conv->lanes, group = image % p->shape.groups;
-    nnl_conv_block b = {.taps = way.sources,
+    nnl_conv_block b = {.taps = taps_of(p),
                         .offset = r->offset,
                         .stretches = (rows * p->window.columns + lanes - 1) / lanes,
                         .from = r->stretch,
                         .to = r->stretch,
                         .ld = r->size.tiles};
-    transform_input(r, rows, work, input);
+    transform_input(r, rows, work, input, strip + r->size.strip / sizeof(float));
     for (size_t t = 0; t < way.targets; t += b.channels) {
         size_t channel = group * way.targets + t;
         b.channels = nnl_conv_block_channels(p, way.targets - t);
@@ -165,8 +214,8 @@ static void run_part(const void *run, size_t part, char *work) {
     size_t source = p->window.channels * p->window.size[0] * p->window.size[1];
     for (size_t g = 0; g < p->shape.groups; g++) {
         size_t image = part / p->bands * p->shape.groups + g;
-        nnl_window_fill(&p->window, p->kernels->conv->copy[p->type], sizeof(float), r->image + image * source,
-                        from, rows, work);
+        nnl_window_copy copy = {p->kernels->conv->copy[p->type], sizeof(float), sizeof(float)};
+        nnl_window_fill(&p->window, copy, r->image + image * source, from, rows, work);
         run_group(r, image, from, rows, (float *)(void *)work);
     }
 }
@@ -177,7 +226,7 @@ void nnl_conv_tiles_run(const nnl_conv_plan *p, const void *image, const void *w
     r.weight = (float *)(void *)room;
     r.offset = (int32_t *)(void *)(room + nnl_conv_aligned(weight_elements(p) * sizeof(float)));
     r.stretch = r.offset + nnl_conv_aligned(p->window.channels * sizeof(int32_t)) / sizeof(int32_t);
-    for (size_t c = 0; c < p->window.channels; c++) r.offset[c] = (int32_t)(c * r.size.tiles);
+    for (size_t c = 0; c < taps_of(p); c++) r.offset[c] = (int32_t)(c * r.size.tiles);
     for (size_t j = 0; j * p->kernels->conv->lanes < r.size.tiles; j++)
         r.stretch[j] = (int32_t)(j * p->kernels->conv->lanes);
     transform_weights(&r, weight, (float *)(void *)(room + p->shared_bytes));

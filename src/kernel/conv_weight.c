@@ -31,19 +31,24 @@ static void cut_batch(nnl_conv_plan *p) {
     p->ranges = cut_up(p->shape.in, channels_of_range(p));
 }
 
+// Of bfloat16 the window has single elements, and two places of dy lie in 32 bits.
+static size_t window_element(const nnl_conv_plan *p) { return p->mixed ? sizeof(uint16_t) : p->element; }
+
 static size_t turned_bytes(const nnl_conv_plan *p) {
-    return one_by_one(p) ? 0 : nnl_conv_aligned(p->window.rows * p->shape.result[1] * p->ld * p->element);
+    size_t places = p->window.rows * p->shape.result[1];
+    return one_by_one(p) ? 0 : nnl_conv_aligned(places * p->ld * window_element(p));
 }
 
 static size_t work_bytes(nnl_conv_plan *p) {
     nnl_window_layout(&p->window, p->kernels->conv->lanes);
-    p->window_bytes = nnl_conv_aligned(p->window.elements * p->element);
+    p->window_bytes = nnl_conv_aligned(p->window.elements * window_element(p));
     return p->window_bytes + turned_bytes(p);
 }
 
 void nnl_conv_weight_plan(nnl_conv_plan *p) {
     const nnl_conv_shape *s = &p->shape;
     size_t lanes = p->kernels->conv->lanes;
+    p->mixed = p->mixed && !one_by_one(p) && s->result[1] % 2 == 0;
     p->ld = one_by_one(p) ? s->out : cut_up(s->out, lanes) * lanes;
     cut_batch(p);
     p->window.channels = channels_of_range(p);
@@ -93,9 +98,15 @@ static void sum_rows(const run *r, nnl_conv_sums *sums, const char *dy, char *tu
         }
         return;
     }
-    kernels->transpose[p->type](p->shape.out, sums->rows * sums->columns, turned, p->ld, dy, plane);
     sums->dy = turned;
-    kernels->sums[p->type](sums);
+    if (p->mixed) {
+        p->kernels->pairs->turn(sums->rows * sums->columns, p->shape.out, (uint32_t *)(void *)turned, p->ld,
+                                dy, plane, false);
+        p->kernels->pairs_conv->sums(sums);
+    } else {
+        kernels->transpose[p->type](p->shape.out, sums->rows * sums->columns, turned, p->ld, dy, plane);
+        kernels->sums[p->type](sums);
+    }
 }
 
 // One group of one sample; `from`: the first channel of the range
@@ -113,7 +124,8 @@ static void sum_sample(const run *r, size_t image, size_t from, char *out, char 
                           .ld = p->ld};
     for (size_t row = 0; row < s->result[0]; row += w.rows) {
         sums.rows = smaller(w.rows, s->result[0] - row);
-        nnl_window_fill(&w, p->kernels->conv->copy[p->type], p->element,
+        nnl_copy_rows_fn *rows = p->mixed ? p->kernels->pairs_conv->copy : p->kernels->conv->copy[p->type];
+        nnl_window_fill(&w, (nnl_window_copy){rows, p->element, window_element(p)},
                         r->x + (image * s->in + from) * s->size[0] * s->size[1] * p->element, row, sums.rows,
                         window);
         size_t dy = image * s->out * s->result[0] * s->result[1] + row * s->result[1];

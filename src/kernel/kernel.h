@@ -412,6 +412,17 @@ typedef struct nnl_conv_kernels {
     nnl_transpose_fn *transpose[NNL_COMPUTE_COUNT]; // (rows, columns) to (columns, rows)
 } nnl_conv_kernels;
 
+// The same in bfloat16 with sums in float, where the processor has instructions for it; `rows` is 0
+// elsewhere. block: a tap is a pair of channels, in 32 bits, of x as of the weights. sums: x is of bfloat16
+// and dy in pairs of places, (rows * columns / 2, ld), columns being even. copy: from float to bfloat16,
+// out_step being 1.
+typedef struct nnl_pairs_conv_kernels {
+    size_t rows;
+    nnl_conv_block_fn *block;
+    nnl_conv_sums_fn *sums;
+    nnl_copy_rows_fn *copy;
+} nnl_pairs_conv_kernels;
+
 // The transforms of Winograd's F(2 x 2, 3 x 3) for rows of tiles: 16 matrices lie `ld` apart. See
 // isa/winograd.c.
 typedef struct nnl_winograd_kernels {
@@ -522,7 +533,9 @@ typedef struct nnl_fft_kernels {
 #define NNL_KERNEL_GROUPS(GROUP)                                                                             \
     NNL_COMMON_GROUPS(GROUP)                                                                                 \
     NNL_SPECIAL_GROUPS(GROUP)
-#define NNL_SPECIAL_GROUPS(GROUP) GROUP(pairs)
+#define NNL_SPECIAL_GROUPS(GROUP)                                                                            \
+    GROUP(pairs)                                                                                             \
+    GROUP(pairs_conv)
 #define NNL_COMMON_GROUPS(GROUP)                                                                             \
     GROUP(convert)                                                                                           \
     GROUP(elementwise)                                                                                       \

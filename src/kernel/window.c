@@ -54,32 +54,33 @@ static bool phase_seen(const nnl_window *w, int d, size_t phase) {
 }
 
 // One phase of all channels; `row`, `column`: the first pixel it holds.
-static void fill_phase(const nnl_window *w, nnl_copy_rows_fn *copy, size_t element, const char *image,
-                       ptrdiff_t row, ptrdiff_t column, size_t rows, char *out) {
+static void fill_phase(const nnl_window *w, nnl_window_copy copy, const char *image, ptrdiff_t row,
+                       ptrdiff_t column, size_t rows, char *out) {
     span down = inside(row, w->step[0], rows + w->reach[0] / w->step[0], w->size[0]);
     span across = inside(column, w->step[1], stored_columns(w), w->size[1]);
     bool empty = down.from == down.to || across.from == across.to;
     ptrdiff_t y = row + (ptrdiff_t)(down.from * w->step[0]),
               x = column + (ptrdiff_t)(across.from * w->step[1]);
-    if (!empty) image += ((size_t)y * w->size[1] + (size_t)x) * element;
-    size_t to = (down.from * w->pitch + across.from) * element, next = w->size[0] * w->size[1] * element;
+    if (!empty) image += ((size_t)y * w->size[1] + (size_t)x) * copy.element;
+    size_t to = (down.from * w->pitch + across.from) * copy.kept,
+           next = w->size[0] * w->size[1] * copy.element;
     for (size_t channel = 0; channel < w->channels; channel++, image += next) {
-        memset(out, 0, w->plane * element);
+        memset(out, 0, w->plane * copy.kept);
         if (!empty)
-            copy(down.to - down.from, across.to - across.from, out + to, w->pitch, 1, image,
-                 w->step[0] * w->size[1], w->step[1]);
-        out += w->step[0] * w->step[1] * w->plane * element;
+            copy.rows(down.to - down.from, across.to - across.from, out + to, w->pitch, 1, image,
+                      w->step[0] * w->size[1], w->step[1]);
+        out += w->step[0] * w->step[1] * w->plane * copy.kept;
     }
 }
 
-void nnl_window_fill(const nnl_window *w, nnl_copy_rows_fn *copy, size_t element, const void *image,
-                     size_t from, size_t rows, void *out) {
+void nnl_window_fill(const nnl_window *w, nnl_window_copy copy, const void *image, size_t from, size_t rows,
+                     void *out) {
     for (size_t a = 0; a < w->step[0]; a++) {
         for (size_t b = 0; b < w->step[1]; b++) {
             if (!phase_seen(w, 0, a) || !phase_seen(w, 1, b)) continue;
-            fill_phase(w, copy, element, image, w->first[0] + (ptrdiff_t)(from * w->step[0] + a),
+            fill_phase(w, copy, image, w->first[0] + (ptrdiff_t)(from * w->step[0] + a),
                        w->first[1] + (ptrdiff_t)b, rows,
-                       (char *)out + (a * w->step[1] + b) * w->plane * element);
+                       (char *)out + (a * w->step[1] + b) * w->plane * copy.kept);
         }
     }
 }

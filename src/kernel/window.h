@@ -23,9 +23,15 @@ void nnl_window_layout(nnl_window *w, size_t lanes);
 // How far the tap, `row` and `column` pixels after the first, is from the place itself.
 size_t nnl_window_offset(const nnl_window *w, size_t channel, size_t row, size_t column);
 
+// How a window takes pixels over: the bytes of one in the image and in the window.
+typedef struct nnl_window_copy {
+    nnl_copy_rows_fn *rows;
+    size_t element, kept;
+} nnl_window_copy;
+
 // The pixels seen from `rows` places, the first in row `from`. `image`: the first channel; they are size[0] *
 // size[1] apart.
-void nnl_window_fill(const nnl_window *w, nnl_copy_rows_fn *copy, size_t element, const void *image,
-                     size_t from, size_t rows, void *out);
+void nnl_window_fill(const nnl_window *w, nnl_window_copy copy, const void *image, size_t from, size_t rows,
+                     void *out);
 
 #endif

@@ -8,7 +8,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static const char *const sets[] = {"baseline", "neon", "avx2", "avx512"};
+static const char *const sets[] = {"baseline", "neon", "avx2", "avx512", "avx512_bf16"};
 
 // batch, groups, in, out, size, kernel, stride, dilation, padding before and after
 typedef struct problem {
@@ -29,6 +29,10 @@ static const problem problems[] = {
     {2, 1, 16, 23, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
     {1, 2, 16, 17, {8, 39}, {3, 3}, {1, 1}, {1, 1}, {2, 0}, {2, 0}},
     {1, 1, 17, 16, {45, 64}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {2, 1, 18, 24, {12, 16}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {2, 1, 6, 20, {16, 20}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}},
+    {1, 1, 5, 50, {9, 12}, {1, 1}, {3, 3}, {1, 1}, {0, 0}, {0, 0}},
+    {3, 2, 20, 9, {9, 70}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
 };
 
 static nnl_conv_shape shape_of(const problem *p) {
@@ -120,8 +124,9 @@ static size_t differences(const void *got, const double *expected, size_t count,
     return wrong;
 }
 
-static void check_kind(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, nnl_conv_kind kind,
-                       const nnl_conv_shape *s, size_t number) {
+// Eighths and what tiles make of them are whole in bfloat16 too.
+static void check_kind(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute type, bool mixed,
+                       nnl_conv_kind kind, const nnl_conv_shape *s, size_t number) {
     static visitor *const visitors[] = {add_to_y, add_to_x, add_to_weight};
     arrays n = arrays_of(s);
     size_t sizes[][3] = {{n.x, n.weight, n.y}, {n.y, n.weight, n.x}, {n.x, n.y, n.weight}};
@@ -131,13 +136,13 @@ static void check_kind(const nnl_kernels *kernels, nnl_pool *pool, nnl_compute t
     void *out = as_type(expected, size[2], type);
     nnl_conv_plan plan;
     visit_all(s, visitors[kind], expected, a, b);
-    nnl_conv_plan_init(&plan, kernels, pool, type, kind, s);
+    nnl_conv_plan_init(&plan, kernels, pool, type, mixed, kind, s);
     void *room = aligned_alloc(64, (plan.room + 63) / 64 * 64);
     memset(room, 0xff, plan.room); // NaN wherever nothing was written
     nnl_conv_run(&plan, first, second, NULL, out, room);
     size_t wrong = differences(out, expected, size[2], type);
-    CHECK_MESSAGE(wrong == 0, "%s, problem %d, kind %d, type %d: %d of %d are wrong", kernels->isa,
-                  (int)number + 1, (int)kind, (int)type, (int)wrong, (int)size[2]);
+    CHECK_MESSAGE(wrong == 0, "%s, problem %d, kind %d, type %d, mixed %d: %d of %d are wrong", kernels->isa,
+                  (int)number + 1, (int)kind, (int)type, mixed, (int)wrong, (int)size[2]);
     void *all[] = {a, b, expected, first, second, out, room};
     for (size_t i = 0; i < COUNT(all); i++) free(all[i]);
 }
@@ -147,8 +152,9 @@ static void test_convolutions(const nnl_kernels *kernels, nnl_pool *pool) {
     for (size_t i = 0; i < COUNT(problems); i++) {
         nnl_conv_shape shape = shape_of(&problems[i]);
         for (int kind = 0; kind < 3; kind++) {
-            check_kind(kernels, pool, NNL_IN_FLOAT, (nnl_conv_kind)kind, &shape, i);
-            check_kind(kernels, pool, NNL_IN_DOUBLE, (nnl_conv_kind)kind, &shape, i);
+            check_kind(kernels, pool, NNL_IN_FLOAT, false, (nnl_conv_kind)kind, &shape, i);
+            check_kind(kernels, pool, NNL_IN_FLOAT, true, (nnl_conv_kind)kind, &shape, i);
+            check_kind(kernels, pool, NNL_IN_DOUBLE, true, (nnl_conv_kind)kind, &shape, i);
         }
     }
 }
