@@ -161,10 +161,10 @@ function nn.is_grad_enabled() end
 function nn.set_grad_enabled(enabled) end
 
 --- Run a function in mixed precision: tensors stay what they are, but the products of matrices within linear layers,
--- matmul, attention and the inputs of recurrent layers are of operands rounded to bfloat16, with sums in
--- float32; so are those of backward through what was recorded here. Everything else is in float32, gradients and
--- weights too, and no scaling of the loss is needed. The mode is as before afterwards, also after an error. Twice as
--- fast for large products on processors with AVX512-BF16; on others the same, but no faster:
+-- matmul, attention, the inputs of recurrent layers and (where that is faster) convolutions are of operands rounded to
+-- bfloat16, with sums in float32; so are those of backward through what was recorded here. Everything else is in
+-- float32, gradients and weights too, and no scaling of the loss is needed. The mode is as before afterwards, also
+-- after an error. Twice as fast for large products on processors with AVX512-BF16; on others the same, but no faster:
 -- nn.build_info().bfloat16 is then "emulated".
 -- @param options table? enabled (true), dtype ("bfloat16", the only one)
 -- @param fn function

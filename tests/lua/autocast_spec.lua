@@ -90,6 +90,44 @@ describe("nn.autocast", function()
     assert.is_true(deviation(a.grad, seed:matmul(b:t())) < 1e-6)
   end)
 
+  -- The gradients of parameters and input of a layer, and its result.
+  local function everything(layer, x, mode)
+    x.grad = nil
+    layer:zero_grad()
+    local y = nn.autocast({enabled = mode}, function() return (layer(x)) end)
+    nn.manual_seed(9)
+    y:backward(nn.randn(y.shape))
+    local list = {y:detach(), x.grad}
+    for _, parameter in ipairs(layer:parameters()) do list[#list + 1] = parameter.grad end
+    return list
+  end
+
+  local layers = {
+    {"convolutions", function() return nn.Conv2d(16, 24, 3, {padding = 1}) end, {4, 16, 12, 12}},
+    {"convolutions with strides", function() return nn.Conv2d(6, 20, 3, {stride = 2, padding = 1}) end, {4, 6, 16, 16}},
+    {"recurrent layers", function() return nn.LSTM(40, 30) end, {5, 12, 40}},
+    -- smooth, as a unit of a ReLU that rounding switches off or on changes its gradient altogether
+    {"transformer layers", function()
+      return nn.TransformerEncoderLayer(64, 4, {dropout = 0, activation = "gelu"})
+    end, {3, 40, 64}},
+  }
+  for _, row in ipairs(layers) do
+    it("stays near float32 in " .. row[1] .. ", forward and back", function()
+      nn.manual_seed(4)
+      local layer, x = row[2](), nn.randn(row[3]):requires_grad_()
+      local mixed, full = everything(layer, x, true), everything(layer, x, false)
+      local largest = 0
+      for i, value in ipairs(mixed) do
+        assert.equals("float32", value.dtype)
+        local error = (value - full[i]):norm():item() / full[i]:norm():item()
+        assert.is_true(error < 0.02)
+        largest = math.max(largest, error)
+      end
+      local emulated = nn.build_info().bfloat16 == "emulated"
+      assert.is_true(largest > 0 or emulated)
+    end)
+  end
+
   it("gives the same bits for any number of threads", function()
     local x, target = nn.randn(70, 200), nn.randint(1, 11, {70})
     local results = {}
