@@ -1,22 +1,31 @@
 #!/bin/sh
-# bench.sh: times nnlua and PyTorch in turn, A B A B, each at its best setting, and prints the ratios of the least times.
-# Usage: sh scripts/dev/bench.sh [NAME] [ROUNDS] [PATTERN]     bench/NAME.lua beside bench/NAME.py; the pattern picks cases
+# bench.sh: times nnlua and PyTorch in turn, A B A B, each at its best setting.
+# Usage: sh scripts/dev/bench.sh [WORKLOAD...]     all of w1 w1_batch1 w1_predict w2 w3 w4 w5 w6s w6 start, or some: a table
+#                                                  with goals and memory, and a picture of it
+#        sh scripts/dev/bench.sh sweep             a step of an MLP for batches of 1 to 1024 and widths of 8 to 4096
+#        sh scripts/dev/bench.sh tensors [ROUNDS] [PATTERN]    operations on large tensors
+#        sh scripts/dev/bench.sh mnist [ROUNDS]                an epoch of fit
 #        sh scripts/dev/bench.sh web [SECONDS] [SERVER]        predictions over HTTP: see bench/web/run.sh
 #        sh scripts/dev/bench.sh kann [ROUNDS]                 rspamd's neural plugin with nnlua: see bench/kann.sh
+# BENCH_ROUNDS (2) and BENCH_SECONDS (2, of one program in one round) say how long it takes, BENCH_PICTURE (bench.png)
+# where the picture goes, BENCH_RESULTS where all times stay. Nothing else should run meanwhile.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-what=${1:-mlp}
-rounds=${2:-3}
-pattern=${3:-}
 program=${NNLUA:-$root/build/nnlua}
 bench=$root/scripts/dev/bench
-results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+rounds=${BENCH_ROUNDS:-2}
+seconds=${BENCH_SECONDS:-2}
+picture=${BENCH_PICTURE:-bench.png}
 
-[ "$what" != web ] || exec sh "$bench/web/run.sh" "${2:-60}" "${3:-}"
-[ "$what" != kann ] || exec sh "$bench/kann.sh" "$rounds"
-[ -f "$bench/$what.lua" ] || { echo "bench.sh: there is no benchmark '$what'" >&2; exit 1; }
+case ${1:-} in
+  web) exec sh "$bench/web/run.sh" "${2:-60}" "${3:-}" ;;
+  kann) exec sh "$bench/kann.sh" "${2:-3}" ;;
+esac
+results=${BENCH_RESULTS:-$(mktemp)}
+[ -n "${BENCH_RESULTS:-}" ] || trap 'rm -f "$results"' EXIT
+: >"$results"
+
 [ -x "$program" ] || { echo "bench.sh: $program is missing; build first: cmake -S . -B build && cmake --build build" >&2; exit 1; }
 python=
 for candidate in /usr/bin/python3 python3; do
@@ -34,49 +43,100 @@ export LD_LIBRARY_PATH
 # more than the operation; told not to, glibc keeps it, in huge pages.
 keeping=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1
 
-one_round() {
-  case $what in
-    mlp)
-      "$program" "$bench/mlp.lua" 10 | sed 's/^/nnlua /'
-      OMP_NUM_THREADS=1 "$python" "$bench/mlp.py" 10 | sed 's/^/torch /'
+# ---- workloads: lines "who workload threads precision microseconds bytes"
+
+nnlua() { echo "nnlua $1 $2 $3 $("$program" "$bench/workloads.lua" "$1" "$2" "$3" "$seconds")" >>"$results"; }
+
+# As it comes, and with its memory kept: the better one counts.
+torch() {
+  echo "torch $1 $2 $3 $("$python" "$bench/workloads.py" "$1" "$2" "$3" "$seconds")" >>"$results"
+  echo "torch $1 $2 $3 $(GLIBC_TUNABLES=$keeping "$python" "$bench/workloads.py" "$1" "$2" "$3" "$seconds")" >>"$results"
+}
+
+# The time of a command in microseconds, and the most memory that it said it had. $1: how often
+start_of() {
+  count=$1
+  shift
+  from=$(date +%s%N)
+  for _ in $(seq "$count"); do kilobytes=$("$@"); done
+  to=$(date +%s%N)
+  echo "$(((to - from) / count / 1000)) $((kilobytes * 1024))"
+}
+
+start() {
+  most='local s = io.open("/proc/self/status"):read("a"); print(s:match("VmHWM:%s*(%d+)"))'
+  echo "nnlua start 1 full $(start_of 20 "$program" -e "local nn = require 'nnlua' $most")" >>"$results"
+  most='import torch, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+  echo "torch start 1 full $(start_of 3 "$python" -c "$most")" >>"$results"
+}
+
+one_workload() {
+  case $1 in
+    start) start ;;
+    w1*) nnlua "$1" 1 full && torch "$1" 1 full ;;
+    w2 | w3 | w4 | w5 | w6s | w6)
+      nnlua "$1" 2 full
+      torch "$1" 2 full
+      nnlua "$1" 1 full
+      case $1 in w3 | w5) ;; *) nnlua "$1" 2 mixed && torch "$1" 2 mixed ;; esac
       ;;
     *)
-      "$program" "$bench/$what.lua" "$pattern" | sed 's/^/nnlua /'
-      "$python" "$bench/$what.py" "$pattern" | sed 's/^/torch /'
-      GLIBC_TUNABLES=$keeping "$python" "$bench/$what.py" "$pattern" | sed 's/^/kept /'
+      echo "bench.sh: there is no workload '$1'" >&2
+      exit 1
       ;;
   esac
 }
 
-round=1
-while [ "$round" -le "$rounds" ]; do
-  one_round >>"$results"
-  round=$((round + 1))
-done
+overview() {
+  [ $# -gt 0 ] || set -- w1 w1_batch1 w1_predict w2 w3 w4 w5 w6s w6 start
+  for _ in $(seq "$rounds"); do
+    for workload in "$@"; do one_workload "$workload"; done
+  done
+  "$program" "$bench/overview.lua" "$results" "$picture"
+}
 
-awk -v what="$what" '
-  { key = $1 " " $2; if (!(key in least) || $3 < least[key]) least[key] = $3 }
-  $1 == "nnlua" && !($2 in seen) { seen[$2] = 1; order[++count] = $2; bytes[$2] = $4 }
-  function mlp_table(  n, i, a, b, name, title) {
-    printf "%-34s %10s %10s %8s\n", "30-128-64-1, microseconds", "nnlua", "PyTorch", "ratio"
-    n = split("step32 step1 predict", name, " ")
-    split("training step, batch 32|training step, batch 1|prediction of one row", title, "|")
-    for (i = 1; i <= n; i++) {
-      a = least["nnlua " name[i]]; b = least["torch " name[i]]
-      printf "%-34s %10.2f %10.2f %8.1f\n", title[i], a, b, b / a
-    }
-    a = least["nnlua predict"]; b = least["torch predict_traced"]
-    printf "%-34s %10.2f %10.2f %8.1f\n", "prediction, PyTorch traced", a, b, b / a
-  }
+sweep() {
+  seconds=${BENCH_SECONDS:-0.4}
+  for _ in $(seq "$rounds"); do
+    for batch in 1 4 16 64 256 1024; do
+      for width in 8 32 128 512 1024 2048 4096; do
+        nnlua "mlp_${batch}_$width" 2 full
+        torch "mlp_${batch}_$width" 2 full
+      done
+    done
+  done
+  "$program" "$bench/overview.lua" "$results" "$picture"
+}
+
+# ---- cases: lines "who case microseconds bytes"
+
+cases() {
+  rounds=${2:-3}
+  pattern=${3:-}
+  for _ in $(seq "$rounds"); do
+    "$program" "$bench/$1.lua" "$pattern" | sed 's/^/nnlua /'
+    "$python" "$bench/$1.py" "$pattern" | sed 's/^/torch /'
+    GLIBC_TUNABLES=$keeping "$python" "$bench/$1.py" "$pattern" | sed 's/^/kept /'
+  done >>"$results"
   # ratio: how many times as long the better of the two settings of PyTorch takes
-  function tensors_table(  i, a, b, c, speed) {
-    printf "%-28s %10s %8s %10s %10s %8s\n", "case/threads, microseconds", "nnlua", "GB/s", "PyTorch", "its memory", "ratio"
-    printf "%-28s %10s %8s %10s %10s %8s\n", "", "", "", "", "kept", ""
-    for (i = 1; i <= count; i++) {
-      a = least["nnlua " order[i]]; b = least["torch " order[i]]; c = least["kept " order[i]]
-      speed = bytes[order[i]] > 0 ? sprintf("%.1f", bytes[order[i]] / a / 1000) : "-"
-      printf "%-28s %10.5g %8s %10.5g %10.5g %8.2f%s\n", order[i], a, speed, b, c,
-        (b < c ? b : c) / a, (b < c ? b : c) < a ? " <" : ""
-    }
-  }
-  END { if (what == "mlp") mlp_table(); else tensors_table() }' "$results"
+  awk '
+    { key = $1 " " $2; if (!(key in least) || $3 < least[key]) least[key] = $3 }
+    $1 == "nnlua" && !($2 in seen) { seen[$2] = 1; order[++count] = $2; bytes[$2] = $4 }
+    END {
+      form = "%-28s %10s %8s %10s %10s %8s\n"
+      printf form, "case/threads, microseconds", "nnlua", "GB/s", "PyTorch", "its memory", "ratio"
+      printf form, "", "", "", "", "kept", ""
+      for (i = 1; i <= count; i++) {
+        a = least["nnlua " order[i]]; b = least["torch " order[i]]; c = least["kept " order[i]]
+        speed = bytes[order[i]] > 0 ? sprintf("%.1f", bytes[order[i]] / a / 1000) : "-"
+        printf "%-28s %10.5g %8s %10.5g %10.5g %8.2f%s\n", order[i], a, speed, b, c,
+          (b < c ? b : c) / a, (b < c ? b : c) < a ? " <" : ""
+      }
+    }' "$results"
+}
+
+case ${1:-} in
+  sweep) sweep ;;
+  tensors | mnist) cases "$@" ;;
+  *) overview "$@" ;;
+esac
