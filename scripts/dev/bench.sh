@@ -45,12 +45,12 @@ keeping=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.ma
 
 # ---- workloads: lines "who workload threads precision microseconds bytes"
 
-nnlua() { echo "nnlua $1 $2 $3 $("$program" "$bench/workloads.lua" "$1" "$2" "$3" "$seconds")" >>"$results"; }
+nnlua() { "$program" "$bench/workloads.lua" "$1" "$2" "$3" "$seconds" | sed 's/^/nnlua /' >>"$results"; }
 
 # As it comes, and with its memory kept: the better one counts.
 torch() {
-  echo "torch $1 $2 $3 $("$python" "$bench/workloads.py" "$1" "$2" "$3" "$seconds")" >>"$results"
-  echo "torch $1 $2 $3 $(GLIBC_TUNABLES=$keeping "$python" "$bench/workloads.py" "$1" "$2" "$3" "$seconds")" >>"$results"
+  "$python" "$bench/workloads.py" "$1" "$2" "$3" "$seconds" | sed 's/^/torch /' >>"$results"
+  GLIBC_TUNABLES=$keeping "$python" "$bench/workloads.py" "$1" "$2" "$3" "$seconds" | sed 's/^/torch /' >>"$results"
 }
 
 # The time of a command in microseconds, and the most memory that it said it had. $1: how often
@@ -98,11 +98,11 @@ overview() {
 sweep() {
   seconds=${BENCH_SECONDS:-0.4}
   for _ in $(seq "$rounds"); do
-    for batch in 1 4 16 64 256 1024; do
-      for width in 8 32 128 512 1024 2048 4096; do
-        nnlua "mlp_${batch}_$width" 2 full
-        torch "mlp_${batch}_$width" 2 full
-      done
+    for width in 8 32 128 512 1024 2048 4096; do
+      points=
+      for batch in 1 4 16 64 256 1024; do points=$points,mlp_${batch}_$width; done
+      nnlua "${points#,}" 2 full
+      torch "${points#,}" 2 full
     done
   done
   "$program" "$bench/overview.lua" "$results" "$picture"

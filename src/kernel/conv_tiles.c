@@ -126,18 +126,27 @@ static void transform_weights(const tiles_run *r, const float *weight, float *g)
     }
 }
 
-// Two channels at a time, rounded to pairs.
-static void transform_pairs(const tiles_run *r, size_t rows, const float *window, float *input, float *pair) {
+// Two channels, which are rounded to pairs afterwards.
+static void transform_pair(const tiles_run *r, size_t rows, const float *x, uint32_t *to, float *pair) {
     const nnl_kernels *kernels = r->plan->kernels;
     const nnl_window *w = &r->plan->window;
     size_t apart = SIZE * r->size.pair_ld;
-    for (size_t c = 0; c < w->channels; c++) {
-        kernels->winograd->input(rows, w->columns, window + c * 4 * w->plane, w->plane, w->pitch,
-                                 pair + c % 2 * apart, r->size.pair_ld);
-        for (size_t i = 0; c % 2 == 1 && i < SIZE; i++)
-            kernels->pairs->merge(2, rows * w->columns,
-                                  (uint32_t *)(void *)(input + i * r->size.input_ld + c / 2 * r->size.tiles),
-                                  r->size.tiles, pair + i * r->size.pair_ld, apart, false);
+    for (size_t k = 0; k < 2; k++)
+        kernels->winograd->input(rows, w->columns, x + k * 4 * w->plane, w->plane, w->pitch, pair + k * apart,
+                                 r->size.pair_ld);
+    for (size_t i = 0; i < SIZE; i++)
+        kernels->pairs->merge(2, rows * w->columns, to + i * r->size.input_ld, r->size.tiles,
+                              pair + i * r->size.pair_ld, apart, false);
+}
+
+static void transform_pairs(const tiles_run *r, size_t rows, const float *window, float *input, float *pair) {
+    const nnl_window *w = &r->plan->window;
+    for (size_t c = 0; c < w->channels; c += 2) {
+        const float *x = window + c * 4 * w->plane;
+        uint32_t *to = (uint32_t *)(void *)(input + c / 2 * r->size.tiles);
+        if (!r->plan->kernels->pairs_conv->input(rows, w->columns, x, 4 * w->plane, w->plane, w->pitch, to,
+                                                 r->size.input_ld))
+            transform_pair(r, rows, x, to, pair);
     }
 }
 

@@ -421,6 +421,10 @@ typedef struct nnl_pairs_conv_kernels {
     nnl_conv_block_fn *block;
     nnl_conv_sums_fn *sums;
     nnl_copy_rows_fn *copy;
+    // nnl_winograd_kernels' input for two channels, so far apart in x, as pairs; false for sizes that it has
+    // not
+    bool (*input)(size_t rows, size_t columns, const float *x, size_t channel, size_t plane, size_t pitch,
+                  uint32_t *v, size_t ld);
 } nnl_pairs_conv_kernels;
 
 // The transforms of Winograd's F(2 x 2, 3 x 3) for rows of tiles: 16 matrices lie `ld` apart. See

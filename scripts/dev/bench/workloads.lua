@@ -1,11 +1,11 @@
--- workloads.lua NAME THREADS [PRECISION] [SECONDS]: times one workload for about so many seconds (2) and prints
--- "microseconds bytes": the least time of one call, and the most memory that the process had. A training workload's
--- call is a step: zero gradients, forward, loss, backward, update. PRECISION: "full" or "mixed". workloads.py does the
--- same in PyTorch, bench.sh runs both.
+-- workloads.lua NAME[,NAME...] THREADS [PRECISION] [SECONDS]: times workloads, each for about so many seconds (2), and
+-- prints lines "name threads precision microseconds bytes": the least time of one call, and the most memory that the
+-- process had so far. A training workload's call is a step: zero gradients, forward, loss, backward, update. PRECISION:
+-- "full" or "mixed". workloads.py does the same in PyTorch, bench.sh runs both.
 
 local nn = require "nnlua"
 
-local name, threads = arg[1], tonumber(arg[2] or 2)
+local names, threads = arg[1] or "", tonumber(arg[2] or 2)
 local precision, seconds = arg[3] or "full", tonumber(arg[4] or 2)
 
 local function step_of(optimizer, loss_of)
@@ -179,36 +179,43 @@ end
 --- Every round begins with a new network: one that has been trained on the same batch for long has gradients so small
 -- that arithmetic with them is slow.
 local function least(make)
-  local best, rounds = math.huge, 4
+  local best, rounds, begin = math.huge, 4, nn.clock()
   for _ = 1, rounds do
     local call = make()
     for _ = 1, 2 do call() end
     local start, calls = nn.clock(), 0
     repeat
       local before = nn.clock()
-      call()
-      call()
-      call()
+      for _ = 1, 3 do call() end
       best = math.min(best, (nn.clock() - before) / 3)
       calls = calls + 3
     until nn.clock() - start > seconds / rounds or calls > 3000
     collectgarbage()
+    if nn.clock() - begin > seconds then break end
   end
   return best * 1e6
 end
 
-local make = workloads[name]
-local batch, width = (name or ""):match("^mlp_(%d+)_(%d+)$") -- a point of bench.sh sweep
-if batch then
-  make = function() return perceptron(tonumber(width), tonumber(width), 10, tonumber(batch)) end
-end
-if not make then
-  local names = {}
-  for each in pairs(workloads) do names[#names + 1] = each end
-  table.sort(names)
-  io.stderr:write("workloads.lua: expected one of ", table.concat(names, " "), "\n")
+local function fail(message)
+  io.stderr:write("workloads.lua: ", message, "\n")
   os.exit(1)
 end
+
+local function maker_of(name)
+  local batch, width = name:match("^mlp_(%d+)_(%d+)$") -- a point of bench.sh sweep
+  if batch then
+    return function() return perceptron(tonumber(width), tonumber(width), 10, tonumber(batch)) end
+  end
+  if workloads[name] then return workloads[name] end
+  local known = {}
+  for each in pairs(workloads) do known[#known + 1] = each end
+  table.sort(known)
+  fail("expected one of " .. table.concat(known, " ") .. ", got '" .. name .. "'")
+end
+
 nn.manual_seed(1)
 nn.set_num_threads(threads)
-print(("%.2f %d"):format(least(make), peak_bytes()))
+if names == "" then fail("expected the name of a workload") end
+for name in names:gmatch("[^,]+") do
+  print(("%s %d %s %.2f %d"):format(name, threads, precision, least(maker_of(name)), peak_bytes()))
+end

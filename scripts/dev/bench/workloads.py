@@ -1,4 +1,4 @@
-"""workloads.py NAME THREADS [PRECISION] [SECONDS]: the peer of workloads.lua in PyTorch, each workload in whichever way
+"""workloads.py NAME[,NAME...] THREADS [PRECISION] [SECONDS]: the peer of workloads.lua in PyTorch, each workload in whichever way
 is fastest: Adam over each parameter or over all at once, images as they are or with channels last, transformers by
 PyTorch's own layer or written out with a single projection, prediction as it is or traced."""
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-name, threads = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 2
+names, threads = sys.argv[1].split(","), int(sys.argv[2]) if len(sys.argv) > 2 else 2
 precision = sys.argv[3] if len(sys.argv) > 3 else "full"
 seconds = float(sys.argv[4]) if len(sys.argv) > 4 else 2.0
 CHARACTERS = 65
@@ -193,14 +193,18 @@ workloads = {
     "w6s": [lambda block=b: gpt(block, 4, 4, 128, 64, 12) for b in (OwnBlock, WrittenBlock)],
     "w6": [lambda block=b: gpt(block, 6, 6, 384, 256, 8) for b in (OwnBlock, WrittenBlock)],
 }
-if name.startswith("mlp_"):
+
+
+def ways_of(name):
+    if not name.startswith("mlp_"):
+        return workloads[name]
     batch, width = (int(part) for part in name.split("_")[1:])
-    workloads[name] = [lambda foreach=f: perceptron(width, width, 10, batch, foreach) for f in each]
+    return [lambda foreach=f: perceptron(width, width, 10, batch, foreach) for f in each]
 
 
 def least(make, share):
     """The least time of one call in microseconds, with a new network in every round."""
-    best, rounds = math.inf, 4
+    best, rounds, begin = math.inf, 4, time.perf_counter()
     for _ in range(rounds):
         call = make()
         for _ in range(2):
@@ -213,11 +217,15 @@ def least(make, share):
             best, calls = min(best, (time.perf_counter() - before) / 3), calls + 3
             if time.perf_counter() - start > share / rounds or calls > 3000:
                 break
+        if time.perf_counter() - begin > share:
+            break
     return best * 1e6
 
 
 torch.manual_seed(1)
 torch.set_num_threads(threads)
-ways = workloads[name]
-fastest = min(least(make, seconds / len(ways)) for make in ways)
-print(f"{fastest:.2f} {1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}")
+for name in names:
+    ways = ways_of(name)
+    fastest = min(least(make, seconds / len(ways)) for make in ways)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{name} {threads} {precision} {fastest:.2f} {peak}")

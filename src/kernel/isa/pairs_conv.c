@@ -137,7 +137,81 @@ static void copy(size_t rows, size_t n, void *out, size_t out_row, size_t out_st
         copy_row(n, (uint16_t *)out + i * out_row, (const float *)x + i * x_row, x_step);
 }
 
+// ---- the input of Winograd's tiles, see winograd.c: two channels at once, 16 tiles of which `across` lie in
+// a row
+
+#define SIDE 4
+
+NNL_INLINE __m512 tiles_at(int across, const float *x, size_t pitch) {
+    if (across == 16) return _mm512_loadu_ps(x);
+    if (across == 8) {
+        __m512 upper = _mm512_castps256_ps512(_mm256_loadu_ps(x));
+        return _mm512_insertf32x8(upper, _mm256_loadu_ps(x + pitch), 1);
+    }
+    __m512 all = _mm512_castps128_ps512(_mm_loadu_ps(x));
+    all = _mm512_insertf32x4(all, _mm_loadu_ps(x + pitch), 1);
+    all = _mm512_insertf32x4(all, _mm_loadu_ps(x + 2 * pitch), 2);
+    return _mm512_insertf32x4(all, _mm_loadu_ps(x + 3 * pitch), 3);
+}
+
+NNL_INLINE void differences(__m512 out[SIDE], const __m512 in[SIDE]) {
+    out[0] = _mm512_sub_ps(in[0], in[2]);
+    out[1] = _mm512_add_ps(in[1], in[2]);
+    out[2] = _mm512_sub_ps(in[2], in[1]);
+    out[3] = _mm512_sub_ps(in[1], in[3]);
+}
+
+NNL_INLINE void transformed(int across, const float *x, size_t plane, size_t pitch, __m512 out[SIDE][SIDE]) {
+    __m512 t[SIDE][SIDE], column[SIDE];
+    for (int j = 0; j < SIDE; j++) {
+        for (int i = 0; i < SIDE; i++) {
+            size_t phase = (size_t)(i % 2 * 2 + j % 2);
+            column[i] =
+                tiles_at(across, x + phase * plane + (size_t)(i / 2) * pitch + (size_t)(j / 2), pitch);
+        }
+        differences(t[j], column);
+    }
+    for (int i = 0; i < SIDE; i++) {
+        for (int j = 0; j < SIDE; j++) column[j] = t[j][i];
+        differences(out[i], column);
+    }
+}
+
+NNL_INLINE void input_tiles(int across, const float *x, size_t channel, size_t plane, size_t pitch,
+                            uint32_t *v, size_t ld) {
+    const short order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                             8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    __m512 first[SIDE][SIDE], second[SIDE][SIDE];
+    transformed(across, x, plane, pitch, first);
+    transformed(across, x + channel, plane, pitch, second);
+    for (int i = 0; i < SIDE; i++) {
+        for (int j = 0; j < SIDE; j++) {
+            __m512i pairs = (__m512i)_mm512_cvtne2ps_pbh(second[i][j], first[i][j]);
+            _mm512_storeu_si512(v + (size_t)(i * SIDE + j) * ld,
+                                _mm512_permutexvar_epi16(_mm512_loadu_si512(order), pairs));
+        }
+    }
+}
+
+static bool input(size_t rows, size_t columns, const float *x, size_t channel, size_t plane, size_t pitch,
+                  uint32_t *v, size_t ld) {
+    if (columns % 16 == 0) {
+        for (size_t i = 0; i < rows; i++, x += pitch, v += columns)
+            for (size_t j = 0; j < columns; j += 16) input_tiles(16, x + j, channel, plane, pitch, v + j, ld);
+    } else if (columns == 8 && rows % 2 == 0) {
+        for (size_t i = 0; i < rows; i += 2)
+            input_tiles(8, x + i * pitch, channel, plane, pitch, v + i * columns, ld);
+    } else if (columns == 4 && rows % 4 == 0) {
+        for (size_t i = 0; i < rows; i += 4)
+            input_tiles(4, x + i * pitch, channel, plane, pitch, v + i * columns, ld);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 const nnl_pairs_conv_kernels NNL_ISA_NAME(nnl_pairs_conv) = {
+    .input = input,
     .rows = ROWS,
     .block = block,
     .sums = sums,
