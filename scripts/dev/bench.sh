@@ -4,6 +4,7 @@
 #                                                  with goals and memory, and a picture of it
 #        sh scripts/dev/bench.sh sweep             a step of an MLP for batches of 1 to 1024 and widths of 8 to 4096
 #        sh scripts/dev/bench.sh tensors [ROUNDS] [PATTERN]    operations on large tensors
+#        sh scripts/dev/bench.sh small [ROUNDS] [PATTERN]      operations on small ones
 #        sh scripts/dev/bench.sh mnist [ROUNDS]                an epoch of fit
 #        sh scripts/dev/bench.sh web [SECONDS] [SERVER]        predictions over HTTP: see bench/web/run.sh
 #        sh scripts/dev/bench.sh kann [ROUNDS]                 rspamd's neural plugin with nnlua: see bench/kann.sh
@@ -137,6 +138,6 @@ cases() {
 
 case ${1:-} in
   sweep) sweep ;;
-  tensors | mnist) cases "$@" ;;
+  tensors | small | mnist) cases "$@" ;;
   *) overview "$@" ;;
 esac

@@ -100,8 +100,8 @@ static void multiply(const nnl_decoder *d, const matrix *w, size_t count, const 
                      float *y, size_t ldy, bool add) {
     nnl_context *ctx = d->ctx;
     if (count >= 4 && w->dtype == NNL_FLOAT32) {
-        nnl_gemm(ctx->kernels, ctx->pool, NNL_IN_FLOAT, count, w->n, w->k, 1, (nnl_matrix){x, ldx, false},
-                 (nnl_matrix){w->data, w->ld, !w->turned}, add, y, ldy);
+        nnl_gemm(ctx->kernels, ctx->pool, NNL_PRODUCT_FLOAT, count, w->n, w->k, 1,
+                 (nnl_matrix){x, ldx, false}, (nnl_matrix){w->data, w->ld, !w->turned}, add, y, ldy);
         add_bias(w, count, y, ldy);
         return;
     }
