@@ -114,7 +114,7 @@ local function overview(picture)
       end
     end
   end
-  print("\nratio: how many times as long PyTorch takes; beside the goal: yes, or how many times as long as it nnlua takes")
+  print("\nratio: how many times as long PyTorch takes; beside the goal: yes, or how many times it nnlua takes")
   if not picture or position == 0 then return end
   local series = {}
   for k, label in ipairs{"nnlua", "PyTorch", "goal"} do
