@@ -76,52 +76,62 @@ static double entry(nnl_matrix x, nnl_product_type type, size_t row, size_t colu
     return get(x.data, type, x.transposed ? column * x.ld + row : row * x.ld + column);
 }
 
-static double expected(const problem *p, nnl_matrix a, nnl_matrix b, size_t i, size_t j, double before) {
-    double sum = 0;
-    for (size_t l = 0; l < p->k; l++) sum += entry(a, p->type, i, l) * entry(b, p->type, l, j);
-    return p->alpha * sum + (p->beta == 0 ? 0 : p->beta * before);
+static void multiply_plainly(const problem *p, nnl_matrix a, nnl_matrix b, double *sums) {
+    for (size_t i = 0; i < p->m; i++) {
+        for (size_t j = 0; j < p->n; j++) {
+            double sum = 0;
+            for (size_t l = 0; l < p->k; l++) sum += entry(a, p->type, i, l) * entry(b, p->type, l, j);
+            sums[i * p->n + j] = sum;
+        }
+    }
 }
 
-static void check_problem(const problem *p) {
-    size_t ldc = p->n + p->padding, count = p->m * ldc;
-    size_t in_a = cells(p->m, p->k, p->a_transposed, p->padding);
-    size_t in_b = cells(p->k, p->n, p->b_transposed, p->padding);
-    void *a = memory_of(p->type, in_a), *b = memory_of(p->type, in_b);
+static void check_factors(const problem *p, nnl_matrix left, nnl_matrix right, const double *sums) {
     nnl_product_type result = of_result(p->type);
+    size_t ldc = p->n + p->padding, count = p->m * ldc;
     void *c = memory_of(result, count), *before = memory_of(result, count);
-    fill(a, p->type, in_a, 1);
-    fill(b, p->type, in_b, 2);
     fill(before, result, count, 3);
     for (size_t i = 0; i < count; i++) set(c, result, i, p->beta == 0 ? NAN : get(before, result, i));
-    nnl_matrix left = matrix(a, p->m, p->k, p->a_transposed, p->padding);
-    nnl_matrix right = matrix(b, p->k, p->n, p->b_transposed, p->padding);
     nnl_gemm(kernels, pool, p->type, p->m, p->n, p->k, p->alpha, left, right, p->beta, c, ldc);
-    for (size_t i = 0; i < p->m; i++)
+    for (size_t i = 0; i < p->m; i++) {
         for (size_t j = 0; j < p->n; j++) {
-            double want = expected(p, left, right, i, j, get(before, result, i * ldc + j));
-            double got = get(c, result, i * ldc + j);
+            double old = p->beta == 0 ? 0 : p->beta * get(before, result, i * ldc + j);
+            double want = p->alpha * sums[i * p->n + j] + old, got = get(c, result, i * ldc + j);
             CHECK_MESSAGE(check_is_near(got, want, 1e-6),
                           "%zux%zux%zu %d%d type %d: [%zu][%zu] is %g, not %g", p->m, p->n, p->k,
-                          p->a_transposed, p->b_transposed, p->type, i, j, got, want);
+                          p->a_transposed, p->b_transposed, (int)p->type, i, j, got, want);
         }
-    free(a);
-    free(b);
+    }
     free(c);
     free(before);
+}
+
+static void check_problem(problem p) {
+    size_t in_a = cells(p.m, p.k, p.a_transposed, p.padding);
+    size_t in_b = cells(p.k, p.n, p.b_transposed, p.padding);
+    void *a = memory_of(p.type, in_a), *b = memory_of(p.type, in_b);
+    double *sums = malloc((p.m * p.n + 1) * sizeof *sums);
+    const double factors[][2] = {{1, 0}, {0.5, 2}, {1, 1}};
+    fill(a, p.type, in_a, 1);
+    fill(b, p.type, in_b, 2);
+    nnl_matrix left = matrix(a, p.m, p.k, p.a_transposed, p.padding);
+    nnl_matrix right = matrix(b, p.k, p.n, p.b_transposed, p.padding);
+    multiply_plainly(&p, left, right, sums);
+    for (size_t f = 0; f < COUNT(factors); f++) {
+        p.alpha = factors[f][0];
+        p.beta = factors[f][1];
+        check_factors(&p, left, right, sums);
+    }
+    free(a);
+    free(b);
+    free(sums);
 }
 
 static void check_shape(size_t m, size_t n, size_t k) {
     const nnl_product_type types[] = {NNL_PRODUCT_FLOAT, NNL_PRODUCT_DOUBLE, NNL_PRODUCT_MIXED,
                                       NNL_PRODUCT_HALF};
-    for (unsigned bits = 0; bits < 32; bits++) {
-        problem p = {m, n, k, bits & 1, bits & 2, bits & 4 ? 3 : 0, 1, 0, types[bits / 8]};
-        check_problem(&p);
-        p.alpha = 0.5;
-        p.beta = 2;
-        check_problem(&p);
-        p.alpha = p.beta = 1;
-        check_problem(&p);
-    }
+    for (unsigned bits = 0; bits < 32; bits++)
+        check_problem((problem){m, n, k, bits & 1, bits & 2, bits & 4 ? 3 : 0, 1, 0, types[bits / 8]});
 }
 
 static void test_small_shapes(void) {
@@ -187,8 +197,8 @@ static void test_batches(void) {
     check_that("a batch is its products one by one, and stride 0 repeats a matrix");
     enum { BATCH = 9, M = 13, N = 11, K = 7 };
     float a[BATCH * M * K], b[K * N], c[BATCH * M * N], one[M * N];
-    fill(a, NNL_IN_FLOAT, BATCH * M * K, 4);
-    fill(b, NNL_IN_FLOAT, K * N, 5);
+    fill(a, NNL_PRODUCT_FLOAT, BATCH * M * K, 4);
+    fill(b, NNL_PRODUCT_FLOAT, K * N, 5);
     for (size_t count = 0; count <= BATCH; count += 3) {
         nnl_gemm_batched(kernels, pool, NNL_PRODUCT_FLOAT, count, M, N, K, 1, (nnl_matrix){a, K, false},
                          M * K, (nnl_matrix){b, N, false}, 0, 0, c, N, M * N);
@@ -296,8 +306,8 @@ static void test_fork(void) {
     pid_t child = fork();
     if (child == 0) {
         alarm(60);
-        problem p = {300, 200, 100, false, false, 0, 1, 0, NNL_IN_FLOAT};
-        check_problem(&p);
+        problem p = {300, 200, 100, false, false, 0, 1, 0, NNL_PRODUCT_FLOAT};
+        check_problem(p);
         _exit(check_now.failures_here > 0);
     }
     int status = -1;
