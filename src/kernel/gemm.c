@@ -2,7 +2,7 @@
 // which a library is not made for, are plain loops here. OpenBLAS's threads stay out of it: every call is a
 // single-threaded one, from one of our own.
 #include "kernel/gemm.h"
-#include "kernel/mixed.h"
+#include "kernel/packed.h"
 #include "kernel/panels.h"
 
 #include <cblas.h>
@@ -288,7 +288,7 @@ void nnl_gemm_release(int held) {
 
 const char *nnl_gemm_library(void) { return openblas_get_config(); }
 
-// ---- products in bfloat16
+// ---- packed products
 
 static nnl_compute compute_of(nnl_product_type type) {
     if (type == NNL_PRODUCT_DOUBLE) return NNL_IN_DOUBLE;
@@ -297,37 +297,36 @@ static nnl_compute compute_of(nnl_product_type type) {
 
 bool nnl_gemm_has_bfloat16(const nnl_kernels *kernels) { return kernels->pairs->lanes > 0; }
 
-typedef struct mixed_batch {
-    nnl_mixed first;
+typedef struct packed_batch {
+    nnl_packed first;
     size_t stride_a, stride_b, stride_c; // in bytes
     atomic_bool failed;
-} mixed_batch;
+} packed_batch;
 
-static void mixed_task(void *arg, size_t item) {
-    mixed_batch *batch = arg;
-    nnl_mixed one = batch->first;
+static void packed_task(void *arg, size_t item) {
+    packed_batch *batch = arg;
+    nnl_packed one = batch->first;
     one.a.data = (const char *)one.a.data + item * batch->stride_a;
     one.b.data = (const char *)one.b.data + item * batch->stride_b;
     one.c = (float *)(void *)((char *)one.c + item * batch->stride_c);
-    if (!nnl_pool_stops(one.pool) && !nnl_mixed_run(&one)) atomic_store(&batch->failed, true);
+    if (!nnl_pool_stops(one.pool) && !nnl_packed_run(&one)) atomic_store(&batch->failed, true);
 }
 
 // False where floats will do, as they do where there is no memory to pack.
-static bool run_mixed(const product *p, nnl_product_type type) {
-    bool half = type == NNL_PRODUCT_HALF, mixed = type == NNL_PRODUCT_MIXED;
-    if ((!half && !mixed) || p->k == 0 || (mixed && !nnl_mixed_pays(p->kernels, p->m, p->n, p->k)))
-        return false;
-    size_t element = half ? sizeof(uint16_t) : sizeof(float);
-    mixed_batch batch = {.first = {p->kernels, p->pool, half, p->m, p->n, p->k, (float)p->alpha,
-                                   (float)p->beta, p->a, p->b, (float *)(void *)p->c, p->ldc},
-                         .stride_a = p->stride_a * element,
-                         .stride_b = p->stride_b * element,
-                         .stride_c = p->stride_c * sizeof(float)};
+static bool run_packed(const product *p, nnl_product_type type) {
+    bool natural = !p->a.transposed && !p->b.transposed;
+    if (!nnl_packed_pays(p->kernels, type, natural, p->m, p->n, p->k)) return false;
+    size_t element = type == NNL_PRODUCT_HALF ? sizeof(uint16_t) : sizeof(float);
+    packed_batch batch = {.first = {p->kernels, p->pool, type, p->m, p->n, p->k, (float)p->alpha,
+                                    (float)p->beta, p->a, p->b, (float *)(void *)p->c, p->ldc},
+                          .stride_a = p->stride_a * element,
+                          .stride_b = p->stride_b * element,
+                          .stride_c = p->stride_c * sizeof(float)};
     int held = nnl_gemm_hold();
     if (p->batch >= WHOLE_BATCH) {
-        nnl_pool_run(p->pool, p->batch, mixed_task, &batch);
+        nnl_pool_run(p->pool, p->batch, packed_task, &batch);
     } else {
-        for (size_t item = 0; item < p->batch; item++) mixed_task(&batch, item);
+        for (size_t item = 0; item < p->batch; item++) packed_task(&batch, item);
     }
     nnl_gemm_release(held);
     return !atomic_load(&batch.failed);
@@ -354,7 +353,7 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_product_ty
                  .stride_a = stride_a,
                  .stride_b = stride_b,
                  .stride_c = stride_c};
-    if (run_mixed(&p, type)) return;
+    if (run_packed(&p, type)) return;
     p.way = nnl_panels_choose(kernels, &a, &b, m, n, k);
     p.own = suits_own(&p);
     cut(&p);

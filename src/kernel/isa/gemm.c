@@ -20,9 +20,20 @@
 // Where the last vector of a panel begins: it reaches back over columns that the one before it has too.
 NNL_INLINE size_t last_of(size_t n) { return n > LANES ? n - LANES : 0; }
 
+// To c or, where it `adds`, on top of it. All of a row is read before anything is written, as the last vector
+// may reach back.
+NNL_INLINE void put_tile(int rows, int vectors, bool adds, float *c, size_t ldc, size_t last, lanes *sum) {
+    for (int r = 0; r < rows; r++, c += ldc) {
+        for (int v = 0; adds && v < vectors; v++)
+            sum[r * vectors + v] += load(c + (v + 1 < vectors ? (size_t)v * LANES : last));
+        for (int v = 0; v < vectors; v++)
+            store(c + (v + 1 < vectors ? (size_t)v * LANES : last), sum[r * vectors + v]);
+    }
+}
+
 // rows x vectors of them. `natural`: a row of a lies in order; otherwise a column does.
-NNL_INLINE void tile(int rows, int vectors, bool natural, const nnl_gemm_block *g, const float *a, float *c,
-                     size_t ldc) {
+NNL_INLINE void tile(int rows, int vectors, bool natural, bool adds, const nnl_gemm_block *g, const float *a,
+                     float *c, size_t ldc) {
     const float *at[SUMS], *b = g->b;
     const size_t last = last_of(g->n);
     lanes sum[SUMS], x[MOST];
@@ -37,36 +48,40 @@ NNL_INLINE void tile(int rows, int vectors, bool natural, const nnl_gemm_block *
             for (int v = 0; v < vectors; v++) sum[r * vectors + v] += weight * x[v];
         }
     }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++)
-            store(c + (size_t)r * ldc + (v + 1 < vectors ? (size_t)v * LANES : last), sum[r * vectors + v]);
+    if (adds) {
+        put_tile(rows, vectors, true, c, ldc, last, sum);
+    } else {
+        put_tile(rows, vectors, false, c, ldc, last, sum);
+    }
 }
 
 // c (m, n), n in so many vectors
-NNL_INLINE void all_rows(int vectors, bool natural, const nnl_gemm_block *g, size_t m, const float *a,
-                         float *c, size_t ldc) {
+NNL_INLINE void all_rows(int vectors, bool natural, bool adds, const nnl_gemm_block *g, size_t m,
+                         const float *a, float *c, size_t ldc) {
     const int most = SUMS / vectors < HEIGHT ? SUMS / vectors : HEIGHT;
     const size_t step = natural ? g->lda : 1;
     size_t i = 0;
     for (; i + (size_t)most <= m; i += (size_t)most)
-        tile(most, vectors, natural, g, a + i * step, c + i * ldc, ldc);
+        tile(most, vectors, natural, adds, g, a + i * step, c + i * ldc, ldc);
     if (most > 8)
-        for (; i + 8 <= m; i += 8) tile(8, vectors, natural, g, a + i * step, c + i * ldc, ldc);
+        for (; i + 8 <= m; i += 8) tile(8, vectors, natural, adds, g, a + i * step, c + i * ldc, ldc);
     if (most > 4)
-        for (; i + 4 <= m; i += 4) tile(4, vectors, natural, g, a + i * step, c + i * ldc, ldc);
+        for (; i + 4 <= m; i += 4) tile(4, vectors, natural, adds, g, a + i * step, c + i * ldc, ldc);
     if (most > 2)
-        for (; i + 2 <= m; i += 2) tile(2, vectors, natural, g, a + i * step, c + i * ldc, ldc);
-    for (; i < m; i++) tile(1, vectors, natural, g, a + i * step, c + i * ldc, ldc);
+        for (; i + 2 <= m; i += 2) tile(2, vectors, natural, adds, g, a + i * step, c + i * ldc, ldc);
+    for (; i < m; i++) tile(1, vectors, natural, adds, g, a + i * step, c + i * ldc, ldc);
 }
 
-typedef void rows_fn(const nnl_gemm_block *g, size_t m, const float *a, float *c, size_t ldc);
+typedef void rows_fn(bool adds, const nnl_gemm_block *g, size_t m, const float *a, float *c, size_t ldc);
 
 #define ROWS(vectors)                                                                                        \
-    static void rows_##vectors(const nnl_gemm_block *g, size_t m, const float *a, float *c, size_t ldc) {    \
-        all_rows(vectors, true, g, m, a, c, ldc);                                                            \
+    static void rows_##vectors(bool adds, const nnl_gemm_block *g, size_t m, const float *a, float *c,       \
+                               size_t ldc) {                                                                 \
+        all_rows(vectors, true, adds, g, m, a, c, ldc);                                                      \
     }                                                                                                        \
-    static void columns_##vectors(const nnl_gemm_block *g, size_t m, const float *a, float *c, size_t ldc) { \
-        all_rows(vectors, false, g, m, a, c, ldc);                                                           \
+    static void columns_##vectors(bool adds, const nnl_gemm_block *g, size_t m, const float *a, float *c,    \
+                                  size_t ldc) {                                                              \
+        all_rows(vectors, false, adds, g, m, a, c, ldc);                                                     \
     }
 ROWS(1)
 ROWS(2)
@@ -145,14 +160,14 @@ static void put_turned(const nnl_gemm_block *g, size_t rows, const float *x, siz
 static void block(const nnl_gemm_block *g) {
     size_t vectors = (g->n + LANES - 1) / LANES, width = vectors * LANES;
     rows_fn *run = g->natural ? by_rows[vectors - 1] : by_columns[vectors - 1];
-    if (!g->turned && g->n >= LANES && g->alpha == 1 && g->beta == 0) {
-        run(g, g->m, g->a, g->c, g->ldc);
+    if (!g->turned && g->n >= LANES && g->alpha == 1 && (g->beta == 0 || g->beta == 1)) {
+        run(g->beta == 1, g, g->m, g->a, g->c, g->ldc);
         return;
     }
     float buffer[GROUP * MOST * LANES];
     for (size_t i = 0; i < g->m; i += GROUP) {
         size_t rows = g->m - i < GROUP ? g->m - i : GROUP;
-        run(g, rows, g->a + i * (g->natural ? g->lda : 1), buffer, width);
+        run(false, g, rows, g->a + i * (g->natural ? g->lda : 1), buffer, width);
         if (g->turned) put_turned(g, rows, buffer, width, g->c + i);
         if (!g->turned) put_rows(g, rows, buffer, width, g->c + i * g->ldc);
     }

@@ -1,6 +1,6 @@
 // pairs.c: products of bfloat16 numbers with sums in float, by the instruction that multiplies two neighbours
 // along the inner dimension, a pair in 32 bits, with two others and adds both products to a float. C has no
-// word for it, hence the intrinsics. See kernel/mixed.c for who packs what.
+// word for it, hence the intrinsics. See kernel/packed.c for who packs what.
 #include "kernel/isa/square.h"
 
 #ifdef __AVX512BF16__
