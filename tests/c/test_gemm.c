@@ -173,6 +173,29 @@ static void check_nan(nnl_product_type type, size_t m, size_t n, size_t k, bool 
     free(c);
 }
 
+// Ones and twos, so that a row of a times a column of b is known without adding up.
+static void test_large(void) {
+    check_that("large products, whose panels are packed, are right");
+    const size_t m = 700, n = 1021, k = 1100;
+    float *a = malloc(m * k * sizeof *a), *b = malloc(k * n * sizeof *b), *c = malloc(m * n * sizeof *c);
+    for (size_t i = 0; i < m * k; i++) a[i] = (float)(i / k % 3) + 1;
+    for (size_t i = 0; i < k * n; i++) b[i] = (float)(i % n % 5) - 1;
+    for (int pass = 0; pass < 2; pass++) {
+        size_t wrong = 0;
+        double before = pass == 0 ? 0 : 1, factor = pass == 0 ? 1 : 0.5;
+        nnl_gemm(kernels, pool, NNL_PRODUCT_FLOAT, m, n, k, factor, (nnl_matrix){a, k, false},
+                 (nnl_matrix){b, n, false}, before, c, n);
+        for (size_t i = 0; i < m * n; i++) {
+            double product = (double)k * (double)(i / n % 3 + 1) * ((double)(i % n % 5) - 1);
+            wrong += (double)c[i] != (pass == 0 ? product : 1.5 * product);
+        }
+        CHECK_MESSAGE(wrong == 0, "%s, pass %d: %zu are wrong", kernels->isa, pass, wrong);
+    }
+    free(a);
+    free(b);
+    free(c);
+}
+
 static void test_nan(void) {
     check_that("NaN and 0 times infinity spoil their row and column and nothing else");
     const size_t shapes[][3] = {{130, 100, 90}, {8, 70, 40}, {70, 8, 40}, {5, 6, 33}};
@@ -337,6 +360,7 @@ int main(void) {
         test_batches();
         test_bits();
         test_rounding();
+        test_large();
     }
     kernels = nnl_kernels_best();
     test_host_threads();
