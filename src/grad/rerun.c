@@ -9,7 +9,7 @@ nnl_rerun *nnl_rerun_new(nnl_context *ctx, const nnl_rerun_class *class, void *a
         if (class) class->free(ctx, arg);
         return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for a checkpoint");
     }
-    *region = (nnl_rerun){.refs = 1, .ctx = ctx, .class = class, .arg = arg};
+    *region = (nnl_rerun){.refs = 1, .ctx = ctx, .class = class, .arg = arg, .mixed = ctx->mixed};
     return region;
 }
 
@@ -131,13 +131,15 @@ static nnl_status take_values(nnl_context *ctx, nnl_node *node, nnl_node *again)
 }
 
 static nnl_status run_again(nnl_context *ctx, nnl_rerun *region, nnl_rerun *second) {
-    bool mode = ctx->grad_enabled, repeating = ctx->repeating;
+    bool mode = ctx->grad_enabled, repeating = ctx->repeating, mixed = ctx->mixed;
     nnl_rerun *before = ctx->region;
     ctx->region = NULL;
     nnl_rerun_begin(ctx, second);
     ctx->grad_enabled = true;
     ctx->repeating = true;
+    ctx->mixed = region->mixed;
     nnl_status status = region->class->run(ctx, region->arg);
+    ctx->mixed = mixed;
     ctx->repeating = repeating;
     ctx->grad_enabled = mode;
     ctx->region = before;

@@ -19,6 +19,7 @@ typedef struct nnl_rerun {
     const nnl_rerun_class
         *class; // NULL: the second run of another region, whose nodes are counted and saved as ever
     void *arg;
+    bool mixed;       // products within were in bfloat16, and will be again
     nnl_node **nodes; // in the order of recording; NULL once one is gone
     size_t count, room;
     struct nnl_rerun *outer; // the one that recorded when this one began

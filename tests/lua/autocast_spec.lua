@@ -90,6 +90,18 @@ describe("nn.autocast", function()
     assert.is_true(deviation(a.grad, seed:matmul(b:t())) < 1e-6)
   end)
 
+  it("is what a checkpoint computes again with", function()
+    local model = nn.Sequential{nn.Dense(64, 128, {activation = "tanh"}), nn.Dense(128, 64)}
+    local x = nn.randn(40, 64)
+    local function gradient(forward)
+      model:zero_grad()
+      nn.autocast(forward):pow(2):sum():backward()
+      return bits(model[1].weight.grad)
+    end
+    local kept = gradient(function() return model(x) end)
+    assert.equals(kept, gradient(function() return nn.checkpoint(model, x) end))
+  end)
+
   -- The gradients of parameters and input of a layer, and its result.
   local function everything(layer, x, mode)
     x.grad = nil
