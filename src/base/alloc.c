@@ -12,13 +12,20 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 #define CACHE_FLOOR ((size_t)64 << 20)
 
+#define EXPECTED_LINES 3
+
+// Of small blocks many fit into the cache: they urge the collector less.
+#define SMALL ((size_t)1024)
+#define SMALL_SHARE 4
+
 // Four classes to a doubling: at most a fifth of a block is waste.
 #define CLASSES_PER_DOUBLING 4
 
 struct nnl_block {
-    nnl_block *next; // in the free list
-    uint64_t bin;
-    unsigned char padding[NNL_ALIGNMENT - sizeof(nnl_block *) - sizeof(uint64_t)];
+    nnl_block *next;   // in the free list
+    nnl_block *before; // taken before this one: only ever prefetched, it may be gone
+    size_t bin, bytes; // its class, and what that holds
+    unsigned char padding[NNL_ALIGNMENT - 2 * sizeof(nnl_block *) - 2 * sizeof(size_t)];
 };
 
 _Static_assert(sizeof(nnl_block) == NNL_ALIGNMENT, "the memory after a header is aligned as the header is");
@@ -75,39 +82,38 @@ static nnl_block *system_take(nnl_allocator *allocator, size_t bin) {
 #endif
     nnl_block *block = memory;
     block->bin = bin;
-    poison(block + 1, bin_bytes(bin));
+    block->bytes = bin_bytes(bin);
+    block->before = NULL;
+    poison(block + 1, block->bytes);
     return block;
 }
 
 static void system_give(nnl_allocator *allocator, nnl_block *block) {
-    unpoison(block + 1, bin_bytes(block->bin));
+    unpoison(block + 1, block->bytes);
     allocator->stats.system++;
     free(block);
 }
 
-// `bytes` are bin_bytes(bin), which callers have at hand.
-static inline nnl_block *cache_take(nnl_allocator *allocator, size_t bin, size_t bytes) {
+static inline nnl_block *cache_take(nnl_allocator *allocator, size_t bin) {
     nnl_block *block = allocator->free_list[bin];
     if (!block) return NULL;
     allocator->free_list[bin] = block->next;
     __builtin_prefetch(block->next, 1); // for the next time
-    allocator->stats.cached -= bytes;
-    allocator->cached[bin] -= bytes;
+    allocator->stats.cached -= block->bytes;
+    allocator->cached[bin] -= block->bytes;
     return block;
 }
 
-static inline void cache_give(nnl_allocator *allocator, nnl_block *block, size_t bytes) {
-    poison(block + 1, bytes);
+static inline void cache_give(nnl_allocator *allocator, nnl_block *block) {
+    poison(block + 1, block->bytes);
     block->next = allocator->free_list[block->bin];
     allocator->free_list[block->bin] = block;
-    allocator->stats.cached += bytes;
-    allocator->cached[block->bin] += bytes;
+    allocator->stats.cached += block->bytes;
+    allocator->cached[block->bin] += block->bytes;
 }
 
 static void trim_bin(nnl_allocator *allocator, size_t bin) {
-    size_t bytes = bin_bytes(bin);
-    for (nnl_block *block; (block = cache_take(allocator, bin, bytes)) != NULL;)
-        system_give(allocator, block);
+    for (nnl_block *block; (block = cache_take(allocator, bin)) != NULL;) system_give(allocator, block);
 }
 
 void nnl_allocator_trim(nnl_allocator *allocator) {
@@ -129,8 +135,8 @@ static __attribute__((noinline)) nnl_block *block_new(nnl_allocator *allocator, 
     return system_take(allocator, bin);
 }
 
-static nnl_block *block_get(nnl_allocator *allocator, size_t bin, size_t bytes) {
-    nnl_block *block = cache_take(allocator, bin, bytes);
+static nnl_block *block_get(nnl_allocator *allocator, size_t bin) {
+    nnl_block *block = cache_take(allocator, bin);
     return block ? block : block_new(allocator, bin);
 }
 
@@ -154,21 +160,22 @@ static void count_live(nnl_allocator *allocator, size_t bytes) {
     stats->live += bytes;
     if (stats->live > stats->peak) stats->peak = stats->live;
     if (stats->peak > allocator->highest) allocator->highest = stats->peak;
-    allocator->since_report += bytes;
+    allocator->since_report += bytes <= SMALL ? bytes / SMALL_SHARE : bytes;
 }
 
 void *nnl_alloc(nnl_allocator *allocator, size_t bytes) {
     allocator->stats.requests++;
     size_t bin = bin_of(bytes);
     if (bin >= NNL_SIZE_CLASSES || told_to_fail(allocator)) return NULL;
-    size_t size = bin_bytes(bin);
-    nnl_block *block = block_get(allocator, bin, size);
+    nnl_block *block = block_get(allocator, bin);
     if (!block) {
         ask_host(allocator);
-        block = block_get(allocator, bin, size);
+        block = block_get(allocator, bin);
     }
     if (!block) return NULL;
-    count_live(allocator, size);
+    block->before = allocator->newest;
+    allocator->newest = block;
+    count_live(allocator, block->bytes);
     unpoison(block + 1, bytes);
     return block + 1;
 }
@@ -189,19 +196,25 @@ static size_t fullest_bin(const nnl_allocator *allocator) {
 
 static void cache_shrink(nnl_allocator *allocator, size_t bytes) {
     while (allocator->stats.cached > bytes) {
-        size_t bin = fullest_bin(allocator);
-        system_give(allocator, cache_take(allocator, bin, bin_bytes(bin)));
+        system_give(allocator, cache_take(allocator, fullest_bin(allocator)));
     }
+}
+
+// A collector frees the newest first: the one before is next. A small tensor's head is in the first lines.
+static inline void expect(const nnl_block *block) {
+    __builtin_prefetch(block, 1);
+    for (int line = 1; line <= EXPECTED_LINES; line++)
+        __builtin_prefetch((const char *)block + line * NNL_ALIGNMENT, 1);
 }
 
 void nnl_free(nnl_allocator *allocator, void *memory) {
     if (!memory) return;
     nnl_block *block = block_of(memory);
-    size_t bytes = bin_bytes(block->bin);
-    allocator->stats.live -= bytes;
+    expect(block->before);
+    allocator->stats.live -= block->bytes;
     size_t bound = cache_bound(allocator);
-    if (allocator->stats.cached + bytes > bound) cache_shrink(allocator, bound - bytes);
-    cache_give(allocator, block, bytes);
+    if (allocator->stats.cached + block->bytes > bound) cache_shrink(allocator, bound - block->bytes);
+    cache_give(allocator, block);
 }
 
 bool nnl_allocator_charge(nnl_allocator *allocator, size_t bytes) {

@@ -23,11 +23,13 @@ typedef struct nnl_block nnl_block;
 typedef struct nnl_allocator {
     nnl_block *free_list[NNL_SIZE_CLASSES];
     size_t cached[NNL_SIZE_CLASSES]; // bytes kept for reuse, by class
+    nnl_block *newest;               // the last that was handed out; may be gone
     nnl_memory_stats stats;
     size_t highest;      // the most that was ever live
     size_t limit;        // most bytes live plus cached; 0 for none
-    size_t since_report; // bytes handed out since the host last looked: its collector's pace follows this
-    int64_t fail_after;  // for tests: the allocation that fails, counted down; negative for never
+    size_t since_report; // bytes handed out since the host last looked, of small blocks a share: its
+                         // collector's pace follows this
+    int64_t fail_after; // for tests: the allocation that fails, counted down; negative for never
     void (*on_exhausted)(void *host); // asked once to free what it can before an allocation fails
     void *host;
 } nnl_allocator;

@@ -366,9 +366,10 @@ static bool takes_one(const nnl_op *op) {
 static bool run_quick(lua_State *L, nnl_bind *bind, const nnl_op *op, const nnl_tensor *x,
                       const nnl_tensor *y) {
     nnl_context *ctx = bind->ctx;
-    if (!op->quick || !nnl_is_quick(ctx, x) || (y && !nnl_is_quick_like(ctx, y, x))) return false;
+    size_t count = op->quick ? nnl_quick_count(ctx, x) : 0;
+    if (count == 0 || (y && !nnl_is_quick_like(ctx, y, x))) return false;
     nnl_tensor **slot = nnl_push_slot_by(L, bind, METATABLE_UPVALUE);
-    *slot = op->quick(ctx, op, x, y);
+    *slot = op->quick(ctx, op, x, y, count);
     if (!*slot) lua_pop(L, 1);
     return *slot != NULL;
 }

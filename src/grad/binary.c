@@ -139,12 +139,12 @@ static nnl_status plain_forward(nnl_context *ctx, nnl_call *call, const nnl_tens
     return binary_record(ctx, call);
 }
 
-static nnl_tensor *binary_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x,
-                                const nnl_tensor *y) {
-    nnl_tensor *out = nnl_tensor_like(ctx, x);
+static nnl_tensor *binary_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y,
+                                size_t count) {
+    nnl_tensor *out = nnl_tensor_like(ctx, x, count);
     if (!out) return NULL;
     nnl_binary_fn *run = ctx->kernels->elementwise->binary[op->variant][nnl_tensor_compute(x)];
-    run((size_t)nnl_tensor_numel(x), nnl_tensor_data(out), nnl_tensor_data(x), nnl_tensor_data(y));
+    run(count, nnl_tensor_data(out), nnl_tensor_data(x), nnl_tensor_data(y));
     return out;
 }
 

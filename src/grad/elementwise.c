@@ -97,13 +97,14 @@ static nnl_status unary_forward(nnl_context *ctx, nnl_call *call) {
     return unary_run(ctx, call, &state, call->arg[0].tensor);
 }
 
-static nnl_tensor *unary_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y) {
+static nnl_tensor *unary_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y,
+                               size_t count) {
     static const double no_parameters[2] = {0, 0};
     (void)y;
-    nnl_tensor *out = nnl_tensor_like(ctx, x);
+    nnl_tensor *out = nnl_tensor_like(ctx, x, count);
     if (!out) return NULL;
     nnl_unary_fn *run = ctx->kernels->elementwise->unary[op->variant][nnl_tensor_compute(x)];
-    run((size_t)nnl_tensor_numel(x), nnl_tensor_data(out), nnl_tensor_data(x), no_parameters);
+    run(count, nnl_tensor_data(out), nnl_tensor_data(x), no_parameters);
     return out;
 }
 

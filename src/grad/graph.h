@@ -99,20 +99,21 @@ static inline bool nnl_grad_wanted(const nnl_context *ctx, nnl_tensor *const *in
     return false;
 }
 
-// Whether x suits an operation's shortcut: floats that kernels take as they lie, so few that one thread takes
-// them at once, and nothing to be recorded.
+// The elements of an x that suits an operation's shortcut: floats that kernels take as they lie, so few that
+// one thread takes them at once, and nothing to be recorded. Of others 0.
 #define NNL_QUICK_LIMIT 16384
-static inline bool nnl_is_quick(const nnl_context *ctx, const nnl_tensor *x) {
-    if (x->dtype != NNL_FLOAT32 && x->dtype != NNL_FLOAT64) return false;
+static inline size_t nnl_quick_count(const nnl_context *ctx, const nnl_tensor *x) {
+    if (x->dtype != NNL_FLOAT32 && x->dtype != NNL_FLOAT64) return 0;
     int64_t step = 1;
     for (int d = x->shape.ndim - 1; d >= 0; d--) {
-        if (x->stride[d] != step) return false;
+        if (x->stride[d] != step) return 0;
         step *= x->shape.size[d];
     }
-    return step > 0 && step <= NNL_QUICK_LIMIT && !(ctx->grad_enabled && nnl_requires_grad(x));
+    bool suits = step > 0 && step <= NNL_QUICK_LIMIT && !(ctx->grad_enabled && nnl_requires_grad(x));
+    return suits ? (size_t)step : 0;
 }
 
-// Whether y is as x, for which that holds.
+// Whether y is as such an x.
 static inline bool nnl_is_quick_like(const nnl_context *ctx, const nnl_tensor *y, const nnl_tensor *x) {
     if (y->dtype != x->dtype || y->shape.ndim != x->shape.ndim) return false;
     for (int d = 0; d < x->shape.ndim; d++) {

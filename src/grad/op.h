@@ -110,9 +110,11 @@ struct nnl_op {
     void (*free_state)(nnl_context *ctx, const void *state); // for states that own something; NULL otherwise
     int variant; // which kernel, for records that share their functions
     // A shortcut for what scripts call most, where asking costs more than the arithmetic: one operand for
-    // which nnl_is_quick holds (y is NULL) or two that are alike, and every option at its fallback. Returns
-    // new; NULL without an error where the call must go the long way. NULL: there is none.
-    nnl_tensor *(*quick)(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y);
+    // which nnl_quick_count counts (y is NULL) or two that are alike, of so many elements, and every option
+    // at its fallback. Returns new; NULL without an error where the call must go the long way. NULL: there is
+    // none.
+    nnl_tensor *(*quick)(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y,
+                         size_t count);
 };
 
 // A call without arguments yet: the caller gives every one of them.

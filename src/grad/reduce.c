@@ -117,9 +117,10 @@ static nnl_status sum_forward(nnl_context *ctx, nnl_call *call) {
     return call->out[0] ? record_reduction(ctx, call, x, dropped, false) : ctx->status;
 }
 
-static nnl_tensor *sum_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y) {
+static nnl_tensor *sum_quick(nnl_context *ctx, const nnl_op *op, const nnl_tensor *x, const nnl_tensor *y,
+                             size_t count) {
     (void)op, (void)y;
-    if (nnl_tensor_numel(x) > NNL_REDUCE_SMALL) return NULL;
+    if (count > NNL_REDUCE_SMALL) return NULL;
     nnl_tensor *out = nnl_tensor_new(ctx, x->dtype, &(nnl_shape){.ndim = 0});
     if (out) nnl_reduce_small(ctx, NNL_REDUCE_SUM, x, out);
     return out;

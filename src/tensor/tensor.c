@@ -55,9 +55,8 @@ nnl_tensor *nnl_tensor_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *s
     return t;
 }
 
-nnl_tensor *nnl_tensor_like(nnl_context *ctx, const nnl_tensor *t) {
-    size_t bytes = (size_t)nnl_tensor_numel(t) * nnl_dtype_size(t->dtype);
-    nnl_tensor *like = block_new(ctx, t->dtype, &t->shape, bytes);
+nnl_tensor *nnl_tensor_like(nnl_context *ctx, const nnl_tensor *t, size_t count) {
+    nnl_tensor *like = block_new(ctx, t->dtype, &t->shape, count * nnl_dtype_size(t->dtype));
     if (!like) return NULL;
     for (int d = 0; d < t->shape.ndim; d++) like->stride[d] = t->stride[d];
     return like;

@@ -48,9 +48,9 @@ struct nnl_tensor {
 // Contiguous and not initialised. Returns new.
 nnl_tensor *nnl_tensor_new(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape);
 
-// Contiguous and not initialised, of t's shape and dtype; t must be contiguous, with its strides in order.
-// Returns new.
-nnl_tensor *nnl_tensor_like(nnl_context *ctx, const nnl_tensor *t);
+// Contiguous and not initialised, of t's shape and dtype; t has so many elements and must be contiguous, with
+// its strides in order. Returns new.
+nnl_tensor *nnl_tensor_like(nnl_context *ctx, const nnl_tensor *t, size_t count);
 
 // Over memory of the host's, which stays untouched until `release` has been called. Returns new.
 nnl_tensor *nnl_tensor_over(nnl_context *ctx, nnl_dtype dtype, const nnl_shape *shape, void *data,

@@ -6,17 +6,16 @@ local COUNT, ROUNDS = 200000, 3
 
 nn.set_num_threads(1)
 local a, b = nn.randn(100), nn.randn(100)
-local sink
 
 local workloads = {
-  { "a+b", function() for _ = 1, COUNT do sink = a + b end end },
-  { "a*2", function() for _ = 1, COUNT do sink = a * 2 end end },
-  { "a:sum()", function() for _ = 1, COUNT do sink = a:sum() end end },
-  { "a[i]", function() for i = 1, COUNT do sink = a[i % 100 + 1] end end },
+  { "a+b", function() for _ = 1, COUNT do local _ = a + b end end },
+  { "a*2", function() for _ = 1, COUNT do local _ = a * 2 end end },
+  { "a:sum()", function() for _ = 1, COUNT do local _ = a:sum() end end },
+  { "a[i]", function() for i = 1, COUNT do local _ = a[i % 100 + 1] end end },
   { "a[i]=x", function() for i = 1, COUNT do a[i % 100 + 1] = 0.5 end end },
   { "a:add_(b)", function() for _ = 1, COUNT do a:add_(b) end end },
-  { "a:exp()", function() for _ = 1, COUNT do sink = b:exp() end end },
-  { "a:reshape(10,10)", function() for _ = 1, COUNT do sink = b:reshape(10, 10) end end },
+  { "a:exp()", function() for _ = 1, COUNT do local _ = b:exp() end end },
+  { "a:reshape(10,10)", function() for _ = 1, COUNT do local _ = b:reshape(10, 10) end end },
 }
 
 local function least(run)
@@ -30,4 +29,3 @@ local function least(run)
 end
 
 for _, workload in ipairs(workloads) do print(("%s %.4f"):format(workload[1], least(workload[2]))) end
-return sink
