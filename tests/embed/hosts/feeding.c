@@ -36,6 +36,12 @@ static double work(lua_State *L, int child) {
     return sum;
 }
 
+// What the threads had at the fork is given up in the child, of which leak checkers need not hear.
+static void leave(void) {
+    execlp("true", "true", (char *)NULL);
+    _exit(0);
+}
+
 static void fork_in_a_loop(void) {
 #ifdef __SANITIZE_THREAD__
     puts("The thread sanitizer does not follow a fork into new threads: left out.");
@@ -54,7 +60,7 @@ static void fork_in_a_loop(void) {
             alarm(120); // a child that hangs is a failure, told by the signal it dies of
             double sum = work(L, i);
             CHECK(write(pipes[i][1], &sum, sizeof sum) == (ssize_t)sizeof sum);
-            _exit(0);
+            leave();
         }
     }
     double expected = host_number(L, "rest()"); // the parent's own threads go on
