@@ -33,6 +33,8 @@ options.count = whole(1, "a whole number from 1")
 options.whole = whole(0, "a whole number from 0")
 options.share = number(function(value) return value >= 0 and value < 1 end, "a number from 0 to below 1")
 options.positive = number(function(value) return value > 0 and value < math.huge end, "a number above 0")
+options.amount = number(function(value) return value >= 0 and value < math.huge end, "a number from 0")
+options.fraction = number(function(value) return value >= 0 and value <= 1 end, "a number from 0 to 1")
 
 -- ----
 
@@ -47,8 +49,9 @@ end
 
 --- An option with a value.
 -- @param kind options.count and kin, or nil for text
-function options.add(parser, name, kind, description)
-  local option = parser:option("--" .. name, description):argname("<" .. (kind and "n" or "file") .. ">")
+-- @param what string? what the text is (default: a file)
+function options.add(parser, name, kind, description, what)
+  local option = parser:option("--" .. name, description):argname("<" .. (kind and "n" or what or "file") .. ">")
   if kind then
     option:convert(function(text)
       local value, problem = kind(text)
@@ -57,6 +60,12 @@ function options.add(parser, name, kind, description)
     end)
   end
   return option
+end
+
+--- An option whose value is one of some words, the first being the default.
+function options.choose(parser, name, words, description)
+  description = ("%s: %s (default: %s)"):format(description, table.concat(words, ", "), words[1])
+  return parser:option("--" .. name, description):argname "<word>":choices(words):default(words[1]):show_default(false)
 end
 
 --- The options given. A mistake ends the script with code 2 and a message that names it.

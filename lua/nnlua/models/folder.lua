@@ -190,9 +190,9 @@ local function adapt(model, path, options, config)
   end
   model.end_ids = ids_of(config.eos_token_id)
   if options.tokenizer == false then return model end
-  local tokenizer, message = require "nnlua.models.tokenizers".read(path)
-  if message then refuse(message) end
-  model.tokenizer = tokenizer
+  if files.exists(path .. "/tokenizer.json") or files.exists(path .. "/vocab.json") then
+    model.tokenizer, model.tokenizer_problem = require "nnlua.text".BPETokenizer.load(path)
+  end
   return model
 end
 
@@ -310,7 +310,7 @@ local function read_llama(path, options)
   o.dtype, o.qkv_bias = tensors["tokens.weight"].dtype, tensors[last .. "query.bias"] ~= nil
   o.bias = tensors[last .. "out.bias"] ~= nil and tensors[last .. "down.bias"] ~= nil
   local model = adapt(build(o, tensors), path, options, config)
-  if model.tokenizer and model.tokenizer.begins ~= false then model.begin_id = ids_of(config.bos_token_id)[1] end
+  model.begin_id = ids_of(config.bos_token_id)[1]
   return model
 end
 

@@ -40,7 +40,8 @@ end
 local function encode(model, text)
   local tokenizer = model.tokenizer
   if not tokenizer then
-    check.fail(WHO, "the model has no tokenizer: set model.tokenizer, or give a list of token ids")
+    check.fail(WHO, ("the model has no tokenizer%s: set model.tokenizer, or give a list of token ids"):format(
+      model.tokenizer_problem and " (" .. model.tokenizer_problem .. ")" or ""))
   end
   local ids = as_list(tokenizer:encode(text))
   if model.begin_id and ids[1] ~= model.begin_id then table.insert(ids, 1, model.begin_id) end
@@ -87,6 +88,15 @@ local function stops_of(model, stop)
   return ids, texts
 end
 
+-- The text of one token as it comes. A text as a whole begins without the blank that its first token may have.
+local function text_of_token(tokenizer, id, first)
+  if not tokenizer.token then return tokenizer:decode { id } end
+  local shown = tokenizer:decode({ id }, { specials = false })
+  if first then return shown end
+  local token = tokenizer:token(id)
+  return (shown ~= "" or token:find "^ ") and token or "" -- special ones show nothing
+end
+
 -- The text of one token as it comes, and whether one of `texts` has just been completed. The longest of them decides
 -- how much of what was written is looked at.
 local function new_reader(tokenizer, texts)
@@ -94,7 +104,7 @@ local function new_reader(tokenizer, texts)
   for _, text in ipairs(texts) do longest = math.max(longest, #text) end
   return function(id, first)
     if not tokenizer then return nil, false end
-    local text = tokenizer.piece and tokenizer:piece(id, first) or tokenizer:decode { id }
+    local text = text_of_token(tokenizer, id, first)
     if longest == 0 then return text, false end
     tail = (tail .. text):sub(-(longest + #text))
     for _, stop in ipairs(texts) do
@@ -157,7 +167,7 @@ function Run:loop(most)
   local count, decoder_of = 0, self.decoder
   while count < most do
     local before = #self.ids
-    local reason = self:step(count == 0)
+    local reason = self:step(self.empty and count == 0)
     count = count + #self.ids - before
     if reason then return count, reason end
     if count < most then
@@ -183,7 +193,7 @@ local function new_run(model, ids, options, most)
       repetition = penalty, seed = options.seed,
     }),
     penalty = penalty and penalty ~= 1, stop_ids = stop_ids, stop_texts = stop_texts, on_token = options.on_token,
-    read = reads and new_reader(model.tokenizer, stop_texts) or nil,
+    empty = #ids == 1 and ids[1] == model.begin_id, read = reads and new_reader(model.tokenizer, stop_texts) or nil,
   }, Run)
 end
 
@@ -191,7 +201,7 @@ local function text_of(model, run, prompt)
   local from = model.begin_id and run.ids[1] == model.begin_id and 2 or 1
   local ids = {}
   for i = from, #run.ids do ids[#ids + 1] = run.ids[i] end
-  return cut(model.tokenizer:decode(ids), #prompt + 1, run.stop_texts)
+  return cut(model.tokenizer:decode(ids, { specials = false }), #prompt + 1, run.stop_texts)
 end
 
 --- See GPT:generate.
