@@ -130,8 +130,9 @@ static void attend_head(const attention *a, size_t shared, const float *query, f
     for (size_t j = a->keys; j < padded; j++) scores[j] = -INFINITY;
     double top = kernels->attention->top[NNL_IN_FLOAT](padded, scores);
     double sum = kernels->attention->weigh[NNL_IN_FLOAT](padded, scores, top);
-    kernels->decode->sums[NNL_FLOAT32](d->size, a->keys, out, scores,
-                                       a->b->values + shared * d->size * d->room, d->size, false);
+    memset(out, 0, d->size * sizeof(float));
+    kernels->product->add_rows(a->keys, d->size, out, scores, 1, a->b->values + shared * d->size * d->room,
+                               d->size);
     kernels->attention->scale[NNL_IN_FLOAT](d->size, out, 1 / sum);
 }
 

@@ -1,9 +1,10 @@
 // loop.c: merging dimensions and walking rows.
 #include "tensor/loop.h"
 
-// Elements of one part of a walk: some 100 microseconds of simple arithmetic, well above the price of waking
-// a thread.
-#define PART_ELEMENTS 65536
+// Elements of one part of a walk, some 5 microseconds of simple arithmetic, and of the shortest walk that is
+// worth waking a thread for.
+#define PART_ELEMENTS 16384
+#define LEAST_ELEMENTS 65536
 
 // A large walk is cut into about so many parts: reading ahead starts anew in each. Those of a huge one are no
 // longer than some milliseconds, after which it may be asked to stop.
@@ -158,7 +159,7 @@ void nnl_loop_run(const nnl_loop *loop, nnl_pool *pool, nnl_row_task *task, void
     if (loop->numel == 0) return;
     if (loop->ndim == 0) {
         single_element(loop, task, arg);
-    } else if (loop->numel < 2 * PART_ELEMENTS) {
+    } else if (loop->numel < LEAST_ELEMENTS) {
         walk_range(&w, 0, loop->numel);
     } else {
         size_t parts = (size_t)((loop->numel + w.part - 1) / w.part);

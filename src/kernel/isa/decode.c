@@ -55,40 +55,74 @@ NNL_INLINE float float_f16(const void *w, size_t at) {
 
 // ---- y[j] (+)= x w[j]: weights (n, k)
 
-NNL_INLINE float dot_one(size_t k, const float *x, const void *w, size_t from, load_weights *load,
-                         load_weight *one) {
-    vector_f32 sum = {0};
-    size_t i = 0;
-    for (; i + VECTOR <= k; i += VECTOR) sum += vector_load(x + i) * load(w, from + i);
-    float total = vector_sum(sum);
-    for (; i < k; i++) total += x[i] * one(w, from + i);
-    return total;
+// The last k % VECTOR numbers of x as the end of a vector that reaches back over others, which are 0 in it.
+NNL_INLINE vector_f32 rest_of(size_t k, const float *x) {
+    vector_f32 rest = {0};
+    size_t done = VECTOR - k % VECTOR;
+    if (done < VECTOR)
+        memcpy((char *)&rest + done * sizeof(float), x + k - k % VECTOR, k % VECTOR * sizeof(float));
+    return rest;
 }
 
-NNL_INLINE void dot_block(size_t k, float sums[ROWS], const float *x, const void *w, size_t from, size_t ld,
-                          load_weights *load, load_weight *one) {
+NNL_INLINE float dot_one(size_t k, const float *x, vector_f32 rest, const void *w, size_t from,
+                         load_weights *load, load_weight *one) {
+    float total = 0;
+    if (k < VECTOR) {
+        for (size_t i = 0; i < k; i++) total += x[i] * one(w, from + i);
+        return total;
+    }
+    vector_f32 sum = {0};
+    for (size_t i = 0; i + VECTOR <= k; i += VECTOR) sum += vector_load(x + i) * load(w, from + i);
+    if (k % VECTOR > 0) sum += rest * load(w, from + k - VECTOR);
+    return vector_sum(sum);
+}
+
+NNL_INLINE vector_half_f32 halves_sum(vector_f32 v) {
+    vector_half_f32 low, high;
+    memcpy(&low, &v, sizeof low);
+    memcpy(&high, (const char *)&v + sizeof low, sizeof high);
+    return low + high;
+}
+
+// The sums of four vectors, side by side: neighbours are added, then pairs, then halves.
+NNL_INLINE void fold4(float *out, const vector_f32 *v) {
+    vector_half_f32 s0 = halves_sum(v[0]), s1 = halves_sum(v[1]), s2 = halves_sum(v[2]),
+                    s3 = halves_sum(v[3]);
+    vector_half_f32 a = __builtin_shufflevector(s0, s1, 0, 8, 2, 10, 4, 12, 6, 14) +
+                        __builtin_shufflevector(s0, s1, 1, 9, 3, 11, 5, 13, 7, 15);
+    vector_half_f32 b = __builtin_shufflevector(s2, s3, 0, 8, 2, 10, 4, 12, 6, 14) +
+                        __builtin_shufflevector(s2, s3, 1, 9, 3, 11, 5, 13, 7, 15);
+    vector_half_f32 c = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+                        __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    for (int r = 0; r < 4; r++) out[r] = c[r] + c[r + 4];
+}
+
+// k at least VECTOR
+NNL_INLINE void dot_block(size_t k, float sums[ROWS], const float *x, vector_f32 rest, const void *w,
+                          size_t from, size_t ld, load_weights *load) {
     vector_f32 sum[ROWS] = {{0}};
-    size_t i = 0;
-    for (; i + VECTOR <= k; i += VECTOR) {
+    for (size_t i = 0; i + VECTOR <= k; i += VECTOR) {
         vector_f32 v = vector_load(x + i);
         for (size_t r = 0; r < ROWS; r++) sum[r] += v * load(w, from + r * ld + i);
     }
-    for (size_t r = 0; r < ROWS; r++) sums[r] = vector_sum(sum[r]);
-    for (; i < k; i++) {
-        for (size_t r = 0; r < ROWS; r++) sums[r] += x[i] * one(w, from + r * ld + i);
+    if (k % VECTOR > 0) {
+        for (size_t r = 0; r < ROWS; r++) sum[r] += rest * load(w, from + r * ld + k - VECTOR);
     }
+    fold4(sums, sum);
+    fold4(sums + 4, sum + 4);
 }
 
 NNL_INLINE void dots(size_t n, size_t k, float *y, const float *x, const void *w, size_t ld, bool add,
                      load_weights *load, load_weight *one) {
     size_t j = 0;
-    for (; j + ROWS <= n; j += ROWS) {
+    vector_f32 rest = rest_of(k, x);
+    for (; k >= VECTOR && j + ROWS <= n; j += ROWS) {
         float sums[ROWS];
-        dot_block(k, sums, x, w, j * ld, ld, load, one);
+        dot_block(k, sums, x, rest, w, j * ld, ld, load);
         for (size_t r = 0; r < ROWS; r++) y[j + r] = add ? y[j + r] + sums[r] : sums[r];
     }
     for (; j < n; j++) {
-        float sum = dot_one(k, x, w, j * ld, load, one);
+        float sum = dot_one(k, x, rest, w, j * ld, load, one);
         y[j] = add ? y[j] + sum : sum;
     }
 }
