@@ -99,11 +99,14 @@ NNL_INLINE void fold4(float *out, const vector_f32 *v) {
 
 // k at least VECTOR
 NNL_INLINE void dot_block(size_t k, float sums[ROWS], const float *x, vector_f32 rest, const void *w,
-                          size_t from, size_t ld, load_weights *load) {
+                          size_t from, size_t ld, size_t size, load_weights *load) {
     vector_f32 sum[ROWS] = {{0}};
     for (size_t i = 0; i + VECTOR <= k; i += VECTOR) {
         vector_f32 v = vector_load(x + i);
-        for (size_t r = 0; r < ROWS; r++) sum[r] += v * load(w, from + r * ld + i);
+        for (size_t r = 0; r < ROWS; r++) {
+            __builtin_prefetch((const char *)w + (from + (r + ROWS) * ld + i) * size);
+            sum[r] += v * load(w, from + r * ld + i);
+        }
     }
     if (k % VECTOR > 0) {
         for (size_t r = 0; r < ROWS; r++) sum[r] += rest * load(w, from + r * ld + k - VECTOR);
@@ -118,7 +121,7 @@ NNL_INLINE void dots(size_t n, size_t k, float *y, const float *x, const void *w
     vector_f32 rest = rest_of(k, x);
     for (; k >= VECTOR && j + ROWS <= n; j += ROWS) {
         float sums[ROWS];
-        dot_block(k, sums, x, rest, w, j * ld, ld, load);
+        dot_block(k, sums, x, rest, w, j * ld, ld, load == floats_f32 ? 4 : 2, load);
         for (size_t r = 0; r < ROWS; r++) y[j + r] = add ? y[j + r] + sums[r] : sums[r];
     }
     for (; j < n; j++) {
