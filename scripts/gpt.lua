@@ -25,7 +25,7 @@ local numbers = {
   { "steps", options.count, 2000, "steps of training" },
   { "batch-size", options.count, 12, "rows of text in a batch" },
   { "accumulate", options.count, 1, "batches whose gradients make one step" },
-  { "lr", options.positive, 1e-3, "the highest learning rate" },
+  { "lr", options.positive, 3e-3, "the highest learning rate" },
   { "min-lr", options.positive, nil, "the last one (default: a tenth of it)" },
   { "warmup", options.whole, 100, "steps until the highest learning rate" },
   { "weight-decay", options.amount, 0.1, "of matrices" },

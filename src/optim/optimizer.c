@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-// Elements of one part of a large parameter: some 15 microseconds of work; a multiple of what packed states need.
+// Elements of one part of a large parameter: some 15 microseconds of work; a multiple of what packed states
+// need.
 #define PART_ELEMENTS 16384
 
 const nnl_optimizer_class *const nnl_optimizer_classes[] = {
