@@ -17,7 +17,7 @@ local inside = {
   optimizer_methods = true, attach = true, fail_allocation = true, json_encode = true, json_decode = true,
   json_null = true, nearest = true, image_load = true, image_decode = true, image_encode = true, write_file = true,
   events = true, run_program = true, feed = true, checkpoint = true, in_checkpoint = true, text = true,
-  decoder = true, sampler = true, bare_layers = true,
+  decoder = true, sampler = true, bare_layers = true, record_memory = true, plan_memory = true, replay_memory = true,
 }
 inside.kept = true -- of Lua 5.1
 
@@ -35,7 +35,8 @@ local parts = {
   Sequential = "containers", ModuleList = "containers", ModuleDict = "containers", Residual = "containers",
   Lambda = "containers", Parallel = "containers", Concat = "containers",
   save = "files", load = "files", load_bytes = "files",
-  checkpoint = "checkpoint", Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
+  checkpoint = "checkpoint", estimate = "estimate",
+  Function = "autograd", gradcheck = "autograd", gradgradcheck = "autograd",
 }
 local wholes = {
   help = "help",

@@ -190,7 +190,7 @@ local fit_options = {
   epochs = "count", batch_size = "count", verbose = "whole", shuffle = "boolean", validation_split = "fraction",
   validation_data = "any", validation_freq = "any", validation_steps = "count", validation_batch_size = "count",
   class_weight = "table", sample_weight = "any", initial_epoch = "whole", steps_per_epoch = "count",
-  callbacks = "table", inputs = "count",
+  callbacks = "table", inputs = "count", check_memory = "boolean",
 }
 
 local function validation_source(state, held, options)
@@ -243,6 +243,7 @@ local function new_run(model, state, x, y, options)
     validation_freq = check_frequency(options.validation_freq), validation_steps = options.validation_steps,
     class_weights = options.class_weight and batches.class_weights("fit", options.class_weight) or nil,
     hooks = Hooks.new("fit", options.callbacks, model, params), verbose = verbose,
+    check_memory = options.check_memory ~= false,
   }
 end
 
@@ -256,7 +257,8 @@ end
 -- (every so many epochs, or a list of epochs), validation_steps, validation_batch_size, sample_weight (N), class_weight
 -- (weights by label), initial_epoch (epochs done before: 0), steps_per_epoch (batches; the data go on where the epoch
 -- before ended), verbose (0 nothing, 1 a bar, 2 a line an epoch), callbacks (see nn.callbacks; a plain table with
--- functions such as on_epoch_end(self, epoch, logs) too), inputs (how many values of a loader are inputs: 1)
+-- functions such as on_epoch_end(self, epoch, logs) too), inputs (how many values of a loader are inputs: 1),
+-- check_memory (true: under nn.set_memory_limit, an error before the first step where the limit is too low)
 -- @return history: lists of the means of each epoch, history.loss[i], history.val_accuracy[i] ..., history.epoch[i]
 function methods:fit(x, y, options)
   local state = compiled.of("fit", self)
@@ -267,6 +269,7 @@ function methods:fit(x, y, options)
   state.pending = 0
   local ok, message = pcall(function()
     loop.prepare(run)
+    loop.check_memory(run)
     self:train()
     loop.train(run)
   end)

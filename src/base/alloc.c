@@ -3,6 +3,7 @@
 // contract.
 #define _GNU_SOURCE 1
 #include "base/alloc.h"
+#include "base/trial.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ struct nnl_block {
     nnl_block *next;   // in the free list
     nnl_block *before; // taken before this one: only ever prefetched, it may be gone
     size_t bin, bytes; // its class, and what that holds
-    unsigned char padding[NNL_ALIGNMENT - 2 * sizeof(nnl_block *) - 2 * sizeof(size_t)];
+    size_t counted;    // bytes that it counts as live
+    unsigned char padding[NNL_ALIGNMENT - 2 * sizeof(nnl_block *) - 3 * sizeof(size_t)];
 };
 
 _Static_assert(sizeof(nnl_block) == NNL_ALIGNMENT, "the memory after a header is aligned as the header is");
@@ -163,6 +165,17 @@ static void count_live(nnl_allocator *allocator, size_t bytes) {
     allocator->since_report += bytes <= SMALL ? bytes / SMALL_SHARE : bytes;
 }
 
+size_t nnl_alloc_counted(size_t bytes) {
+    size_t bin = bin_of(bytes);
+    return bin < NNL_SIZE_CLASSES ? bin_bytes(bin) : bytes;
+}
+
+static size_t planned_size(nnl_allocator *allocator, size_t bytes) {
+    uint64_t planned = nnl_trial_next(allocator->trial, bytes);
+    if (planned & NNL_TRIAL_EXACT) return (size_t)(planned & ~NNL_TRIAL_EXACT);
+    return nnl_alloc_counted((size_t)planned);
+}
+
 void *nnl_alloc(nnl_allocator *allocator, size_t bytes) {
     allocator->stats.requests++;
     size_t bin = bin_of(bytes);
@@ -175,7 +188,8 @@ void *nnl_alloc(nnl_allocator *allocator, size_t bytes) {
     if (!block) return NULL;
     block->before = allocator->newest;
     allocator->newest = block;
-    count_live(allocator, block->bytes);
+    block->counted = allocator->trial ? planned_size(allocator, bytes) : block->bytes;
+    count_live(allocator, block->counted);
     unpoison(block + 1, bytes);
     return block + 1;
 }
@@ -211,7 +225,7 @@ void nnl_free(nnl_allocator *allocator, void *memory) {
     if (!memory) return;
     nnl_block *block = block_of(memory);
     expect(block->before);
-    allocator->stats.live -= block->bytes;
+    allocator->stats.live -= block->counted;
     size_t bound = cache_bound(allocator);
     if (allocator->stats.cached + block->bytes > bound) cache_shrink(allocator, bound - block->bytes);
     cache_give(allocator, block);

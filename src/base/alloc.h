@@ -19,17 +19,19 @@ typedef struct nnl_memory_stats {
 } nnl_memory_stats;
 
 typedef struct nnl_block nnl_block;
+struct nnl_trial;
 
 typedef struct nnl_allocator {
     nnl_block *free_list[NNL_SIZE_CLASSES];
     size_t cached[NNL_SIZE_CLASSES]; // bytes kept for reuse, by class
     nnl_block *newest;               // the last that was handed out; may be gone
     nnl_memory_stats stats;
-    size_t highest;      // the most that was ever live
-    size_t limit;        // most bytes live plus cached; 0 for none
-    size_t since_report; // bytes handed out since the host last looked, of small blocks a share: its
-                         // collector's pace follows this
-    int64_t fail_after; // for tests: the allocation that fails, counted down; negative for never
+    size_t highest;          // the most that was ever live
+    size_t limit;            // most bytes live plus cached; 0 for none
+    size_t since_report;     // bytes handed out since the host last looked, of small blocks a share: its
+                             // collector's pace follows this
+    struct nnl_trial *trial; // by which requests are counted now (trial.h), or NULL
+    int64_t fail_after;      // for tests: the allocation that fails, counted down; negative for never
     void (*on_exhausted)(void *host); // asked once to free what it can before an allocation fails
     void *host;
 } nnl_allocator;
@@ -46,6 +48,9 @@ void nnl_allocator_trim(nnl_allocator *allocator);
 // block too.
 void *nnl_alloc(nnl_allocator *allocator, size_t bytes);
 void nnl_free(nnl_allocator *allocator, void *memory);
+
+// What a request for so many bytes counts as.
+size_t nnl_alloc_counted(size_t bytes);
 
 // Memory that comes from elsewhere counts as handed out until it is discharged; false where that is over the
 // limit.

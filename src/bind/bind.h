@@ -54,10 +54,10 @@ void nnl_bind_finalizing(lua_State *L);
 enum { NNL_CORE_INDEX = 1, NNL_BIND_INDEX = 2 };
 typedef void nnl_open_part(lua_State *L);
 nnl_open_part nnl_open_tensor, nnl_open_ops, nnl_open_create, nnl_open_convert, nnl_open_autograd,
-    nnl_open_checkpoint, nnl_open_context, nnl_open_layers, nnl_open_optimizers, nnl_open_init,
-    nnl_open_files, nnl_open_csv, nnl_open_json, nnl_open_readers, nnl_open_sound, nnl_open_image,
-    nnl_open_feed, nnl_open_text, nnl_open_events, nnl_open_program, nnl_open_print, nnl_open_describe,
-    nnl_open_hint, nnl_open_embed, nnl_open_decoder;
+    nnl_open_checkpoint, nnl_open_trial, nnl_open_context, nnl_open_layers, nnl_open_optimizers,
+    nnl_open_init, nnl_open_files, nnl_open_csv, nnl_open_json, nnl_open_readers, nnl_open_sound,
+    nnl_open_image, nnl_open_feed, nnl_open_text, nnl_open_events, nnl_open_program, nnl_open_print,
+    nnl_open_describe, nnl_open_hint, nnl_open_embed, nnl_open_decoder;
 
 // Functions into the table on top, upvalue 1 being the state.
 void nnl_set_functions(lua_State *L, const luaL_Reg *functions);

@@ -10,11 +10,12 @@
 #include <string.h>
 
 static nnl_open_part *const parts[] = {
-    nnl_open_tensor,     nnl_open_ops,      nnl_open_create,  nnl_open_convert,    nnl_open_autograd,
-    nnl_open_checkpoint, nnl_open_context,  nnl_open_layers,  nnl_open_optimizers, nnl_open_init,
-    nnl_open_files,      nnl_open_csv,      nnl_open_readers, nnl_open_sound,      nnl_open_image,
-    nnl_open_feed,       nnl_open_text,     nnl_open_json,    nnl_open_events,     nnl_open_program,
-    nnl_open_print,      nnl_open_describe, nnl_open_hint,    nnl_open_embed,      nnl_open_decoder,
+    nnl_open_tensor,     nnl_open_ops,   nnl_open_create,   nnl_open_convert, nnl_open_autograd,
+    nnl_open_checkpoint, nnl_open_trial, nnl_open_context,  nnl_open_layers,  nnl_open_optimizers,
+    nnl_open_init,       nnl_open_files, nnl_open_csv,      nnl_open_readers, nnl_open_sound,
+    nnl_open_image,      nnl_open_feed,  nnl_open_text,     nnl_open_json,    nnl_open_events,
+    nnl_open_program,    nnl_open_print, nnl_open_describe, nnl_open_hint,    nnl_open_embed,
+    nnl_open_decoder,
 };
 
 // ---- the state

@@ -181,6 +181,13 @@ static int optimizer_zero_grad(lua_State *L) {
     return 0;
 }
 
+// optimizer:_state_bytes(): what the state of all trained parameters takes, made or not
+static int optimizer_state_bytes(lua_State *L) {
+    const nnl_optimizer *optimizer = nnl_check_optimizer(L, nnl_bind_of(L), 1);
+    lua_pushinteger(L, (lua_Integer)nnl_optimizer_state_bytes(optimizer));
+    return 1;
+}
+
 // A group that cannot be added leaves the optimizer as it was.
 static int add_group_protected(lua_State *L) {
     nnl_bind *bind = nnl_bind_of(L);
@@ -340,6 +347,7 @@ static const luaL_Reg metamethods[] = {
 static const luaL_Reg methods[] = {
     {"step", optimizer_step},
     {"zero_grad", optimizer_zero_grad},
+    {"_state_bytes", optimizer_state_bytes},
     {"add_param_group", optimizer_add_param_group},
     {"state_dict", nnl_optimizer_state_dict},
     {"load_state_dict", nnl_optimizer_load_state_dict},

@@ -265,6 +265,22 @@ static nnl_status update_one(nnl_context *ctx, const nnl_optimizer_class *class,
     return status;
 }
 
+size_t nnl_optimizer_state_bytes(const nnl_optimizer *optimizer) {
+    size_t bytes = 0;
+    for (size_t g = 0; g < optimizer->count; g++) {
+        const nnl_param_group *group = &optimizer->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            const nnl_tensor *param = group->params[i].param;
+            if (!nnl_requires_grad(param)) continue;
+            for (int k = 0; k < NNL_MAX_STATE && optimizer->class->state[k]; k++) {
+                if (!optimizer->class->uses_state(group->option, k)) continue;
+                bytes += nnl_state_bytes(optimizer->class, group->option, param);
+            }
+        }
+    }
+    return bytes;
+}
+
 nnl_status nnl_optimizer_step(nnl_context *ctx, nnl_optimizer *optimizer) {
     for (size_t g = 0; g < optimizer->count; g++) {
         nnl_param_group *group = &optimizer->groups[g];

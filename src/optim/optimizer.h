@@ -81,6 +81,9 @@ nnl_status nnl_optimizer_load(nnl_context *ctx, const nnl_optimizer_class *class
 // Back to the state before the first step.
 void nnl_optimizer_forget(nnl_param_state *p);
 
+// Bytes that the state of all parameters that are trained will take, or takes.
+size_t nnl_optimizer_state_bytes(const nnl_optimizer *optimizer);
+
 // One update of every parameter that has a gradient.
 nnl_status nnl_optimizer_step(nnl_context *ctx, nnl_optimizer *optimizer);
 

@@ -55,6 +55,24 @@ nnl_status nnl_state_make(nnl_context *ctx, const nnl_optimizer_class *class, co
     return status;
 }
 
+// A tensor's own struct and its storage lie before its elements.
+static size_t tensor_bytes(int64_t elements, size_t size) {
+    return nnl_alloc_counted((size_t)elements * size + sizeof(nnl_tensor) + sizeof(nnl_storage));
+}
+
+size_t nnl_state_bytes(const nnl_optimizer_class *class, const nnl_option_value *option,
+                       const nnl_tensor *param) {
+    int64_t count = nnl_tensor_numel(param);
+    switch (kind_for(class, option, param)) {
+    case NNL_STATE_HALVES:
+        return tensor_bytes(count, 2);
+    case NNL_STATE_BYTES:
+        return tensor_bytes(count, 1) + tensor_bytes(blocks_of(param), sizeof(float));
+    default:
+        return tensor_bytes(count, nnl_dtype_size(compute_dtype(param)));
+    }
+}
+
 bool nnl_state_is_packed(const nnl_param_state *p) {
     for (int k = 0; k < NNL_MAX_STATE; k++) {
         if (p->state[k] && !nnl_dtype_get(p->state[k]->dtype)->native) return true;

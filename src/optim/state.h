@@ -13,6 +13,10 @@ typedef enum nnl_state_kind { NNL_STATE_WHOLE, NNL_STATE_HALVES, NNL_STATE_BYTES
 nnl_status nnl_state_make(nnl_context *ctx, const nnl_optimizer_class *class, const nnl_option_value *option,
                           nnl_param_state *p, int k);
 
+// The memory that state k will take.
+size_t nnl_state_bytes(const nnl_optimizer_class *class, const nnl_option_value *option,
+                       const nnl_tensor *param);
+
 bool nnl_state_is_packed(const nnl_param_state *p);
 
 // A stretch of up to NNL_STATE_STRETCH elements from a multiple of that on, to floats and back. `seed`: of

@@ -146,13 +146,19 @@ end
 
 -- ---- before the first batch
 
--- Layers that take their sizes from the data get them now, so that there is an optimizer before training begins. The
--- data are left as if nobody had looked.
-local function open_layers(run)
-  if not tree.first_open(run.model) or run.source.fn then return end
+-- A batch, of data that are left as if nobody had looked; nil where that cannot be.
+local function first_batch(run)
+  if run.source.fn then return nil end
   local random = core.get_rng_state()
-  local x = run.source:each(false)()
+  local x, y, weights = run.source:each(false)()
   core.set_rng_state(random)
+  return x, y, weights
+end
+
+-- Layers that take their sizes from the data get them now, so that there is an optimizer before training begins.
+local function open_layers(run)
+  if not tree.first_open(run.model) then return end
+  local x = first_batch(run)
   if x == nil then return end
   evaluation.infer(run.model, function() step.call(run.model, x) end)
 end
@@ -163,6 +169,13 @@ function loop.prepare(run)
     open_layers(run)
     if not tree.first_open(run.model) then compiled.finish(run.state) end
   end
+end
+
+--- An error where the memory that training takes is more than the limit on it.
+function loop.check_memory(run)
+  if not (core.memory().limit and run.check_memory and run.state.optimizer) or run.state.by_closure then return end
+  local x, y, weights = first_batch(run)
+  if x ~= nil and y ~= nil then require "nnlua.estimate".check_limit(run, x, y, weights) end
 end
 
 --- @param run table: model, state, source, validation, hooks, bar, epochs, epoch (done before), steps, shuffle ...
