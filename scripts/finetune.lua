@@ -332,13 +332,13 @@ local function adapt_text(given)
     model, parameters, lr = text_ways[way](given)
     nn.manual_seed(given.seed)
     local seconds, memory = measured(function() train(model, parameters, lr, ids, given) end)
-    local after = validate(model, held, given)
+    local after, trained = validate(model, held, given), share(model)
     if way == "lora" then
       assert(nn.lora.save(model, given.adapters))
       nn.lora.merge(model)
       print(("  adapters: %s; merged, the loss is %.3f"):format(given.adapters, validate(model, held, given)))
     end
-    rows[#rows + 1] = { way, share(model), ("%.1f"):format(memory), ("%.1f"):format(seconds), ("%.3f"):format(after) }
+    rows[#rows + 1] = { way, trained, ("%.1f"):format(memory), ("%.1f"):format(seconds), ("%.3f"):format(after) }
     model:eval()
     print(("  %s"):format(model:generate("ROMEO:", { max_tokens = 60, temperature = 0.7, seed = given.seed })
       :gsub("\n", "\n  ")))
