@@ -154,8 +154,9 @@ end
 -- order (rows) int64, the row of the step before that each goes on from, nil at the first step, which has `count` rows;
 -- position, the steps done. It gives logits or logarithms of probabilities, (rows, V) or (rows, 1, V)
 -- @param count integer how many sequences are to be written
--- @param options table: start and stop (tokens; required), beam (4; 1 is greedy), max_length (100; or a list with one
--- for each sequence), length_penalty (0.6; 0 prefers short ones, see Wu et al. 2016), best (1: how many of each)
+-- @param options table? start (required: the token before the first), stop (required: the token that ends a sequence),
+-- beam (4: how many are kept at a step; 1 is greedy), max_length (100; or a list with one for each sequence),
+-- length_penalty (0.6; 0 prefers short ones, see Wu et al. 2016), best (1: how many of each are wanted)
 -- @return list with, for each sequence, a list of tokens without start and stop, and a list of their scores; with best
 -- above 1 these are lists of as many, the best first
 local function beam_search(step, count, options)

@@ -134,9 +134,9 @@ end
 
 --- Sequences of labels from the scores of a model trained with nn.CTCLoss (Graves et al. 2006).
 -- @param scores tensor (N, T, C), or (T, C) of one sequence: logits, or logarithms of probabilities, of each step
--- @param options table? lengths (of all; a number, list or tensor: the steps of each sequence that count), blank (1),
--- beam (1: the likeliest label of each step, repeated ones joined and blanks left out; more: a search for the likeliest
--- sequence, over all of its paths, that keeps so many beginnings and looks at as many labels of a step)
+-- @param options table? lengths (all steps; a number, list or tensor of the steps that count in each sequence), blank
+-- (1), beam (1: the likeliest label of each step, repeated ones joined and blanks left out, where a larger number is
+-- for a search over all paths that keeps so many beginnings and looks at as many labels of each step)
 -- @return list with the list of labels of each sequence, and a list of the logarithms of their probabilities: of the
 -- likeliest path where beam is 1, else of all paths that were looked at; for (T, C) one list and one number
 local function ctc_decode(scores, options)

@@ -57,20 +57,21 @@ end
 
 local units = { characters = "characters", words = "words" }
 
+local unit_options = { unit = "string" }
+
 local function unit_of(who, options)
-  options = check.options(who, options, { unit = "string" })
   return check.choice(who, "option unit", options.unit or "characters", units)
 end
 
 --- The fewest changes that make one sequence of another: items exchanged, added or left out (Levenshtein 1966).
 -- @param hypothesis list of anything, or string
 -- @param reference list or string, what it should be
--- @param options table? unit, of strings: "characters" (UTF-8) or "words"
+-- @param options table? unit (of strings, "characters" as UTF-8 has them, or "words")
 -- @return integer, and a table {substitutions =, insertions =, deletions =} of one such way: insertions are in the
 -- hypothesis only, deletions in the reference only
 function edits.edit_distance(hypothesis, reference, options)
   local who = "nn.text.edit_distance"
-  local unit = unit_of(who, options)
+  local unit = unit_of(who, check.options(who, options, unit_options))
   local found = compare(items_of(who, "hypothesis", hypothesis, unit), items_of(who, "reference", reference, unit))
   return found.cost, {
     substitutions = found.substitutions, insertions = found.insertions, deletions = found.deletions,
@@ -81,13 +82,13 @@ end
 -- rate for characters. It can be above 1.
 -- @param hypotheses list of sequences (lists or strings)
 -- @param references list of as many
--- @param options table? unit as in nn.text.edit_distance
+-- @param options table? unit (of strings, "characters" or "words")
 -- @return number, and a table {substitutions =, insertions =, deletions =, length =, exact =}, exact being how many
 -- hypotheses are equal to their references; without a reference that has items the rate is 0 if there are no changes,
 -- else infinite
 function edits.error_rate(hypotheses, references, options)
   local who = "nn.text.error_rate"
-  local unit = unit_of(who, options)
+  local unit = unit_of(who, check.options(who, options, unit_options))
   for what, value in pairs { hypotheses = hypotheses, references = references } do
     if type(value) ~= "table" then check.expect(who, what, value, "a list of sequences") end
   end
