@@ -18,7 +18,7 @@ local spec = {
   recipes = {
     {
       epochs = 10, batch_size = 1400, lr = 0.001, warmup = 500, merges = 5000, layers = 3, heads = 4, width = 256,
-      feedforward = 512, dropout = 0.2, beam = 5,
+      feedforward = 512, dropout = 0.2, beam = 5, length_penalty = 1,
     },
   },
   numbers = {
@@ -33,6 +33,7 @@ local spec = {
     { "feedforward", "count", "size between the linear layers" },
     { "dropout", "share", "probability of a 0 while training" },
     { "beam", "count", "sentences kept in the search for the best translation" },
+    { "length-penalty", "amount", "how much longer translations are preferred in it" },
   },
 }
 
@@ -105,7 +106,8 @@ end
 
 --- Translate by beam search: source (N, S) to a list of lists of tokens. Keys and values of earlier steps stay in a
 -- cache, so that each step computes one position.
-function Translator:generate(source, beam)
+-- @param options table: beam and length_penalty, for nn.text.beam_search
+function Translator:generate(source, options)
   local memory, padding = self:encode(source)
   local most = math.floor(1.5 * source:size(2)) + 10
   local own, seen = {}, {} -- keys and values of each layer: of what is written, and of the source
@@ -125,7 +127,9 @@ function Translator:generate(source, beam)
     end
     return self:scores(x)
   end
-  return nn.text.beam_search(step, #source, { start = BEGIN, stop = END, beam = beam, max_length = most })
+  return nn.text.beam_search(step, #source, {
+    start = BEGIN, stop = END, max_length = most, beam = options.beam, length_penalty = options.length_penalty,
+  })
 end
 
 -- ---- data
@@ -236,7 +240,7 @@ local function load_model(given)
 end
 
 -- Sentences of about one length are translated together; the results are in the order of the sentences.
-local function translate(model, tokenizer, sentences, beam)
+local function translate(model, tokenizer, sentences, options)
   local tokens, lengths, results = {}, {}, {}
   for i, sentence in ipairs(sentences) do
     tokens[i] = tokenizer:encode(sentence, { eos = true })
@@ -247,7 +251,7 @@ local function translate(model, tokenizer, sentences, beam)
     local rows = {}
     for k, i in ipairs(positions:tolist()) do rows[k] = tokens[i] end
     local source = nn.text.pad(rows, { value = PAD })
-    local found = nn.no_grad(function() return model:generate(source, beam) end)
+    local found = nn.no_grad(function() return model:generate(source, options) end)
     for k, i in ipairs(positions:tolist()) do
       results[i] = tokenizer:decode(found[k]):match("^%s*(.-)%s*$")
     end
@@ -259,7 +263,7 @@ local function evaluate(given)
   local model, tokenizer = load_model(given)
   local source, target = read_part(given, "test_2016_flickr")
   local start = nn.clock()
-  local written = translate(model, tokenizer, source, given.beam)
+  local written = translate(model, tokenizer, source, given)
   local seconds = nn.clock() - start
   for i = 1, math.min(5, #source) do
     print(("\n%s:   %s\n%s:   %s\nhere: %s"):format(given.source, source[i], given.target, target[i], written[i]))
@@ -272,7 +276,7 @@ end
 
 local function translate_text(given)
   local model, tokenizer = load_model(given)
-  local function say(sentence) print(translate(model, tokenizer, { sentence }, given.beam)[1]) end
+  local function say(sentence) print(translate(model, tokenizer, { sentence }, given)[1]) end
   if given.translate ~= "-" then return say(given.translate) end
   for line in io.lines() do say(line) end
 end

@@ -32,6 +32,7 @@ end
 options.count = whole(1, "a whole number from 1")
 options.whole = whole(0, "a whole number from 0")
 options.share = number(function(value) return value >= 0 and value < 1 end, "a number from 0 to below 1")
+options.amount = number(function(value) return value >= 0 and value < math.huge end, "a number from 0")
 options.positive = number(function(value) return value > 0 and value < math.huge end, "a number above 0")
 options.amount = number(function(value) return value >= 0 and value < math.huge end, "a number from 0")
 options.fraction = number(function(value) return value >= 0 and value <= 1 end, "a number from 0 to 1")
