@@ -53,7 +53,8 @@ end
 local Bag = nn.Module:extend("Bag")
 
 --- A weighted sum of the features' vectors, whose order does not matter. Rare features weigh more (tf-idf).
--- @param rarity list of numbers, for each feature; nil for a model whose weights are loaded
+-- @param size integer how many features there are
+-- @param width integer of their vectors
 function Bag:init(size, width)
   self.embedding = nn.Embedding(size, width, { padding_idx = PAD })
   self.rarity = nn.Embedding(size, 2) -- is counted, not learned: of words, and of pieces of words
@@ -97,6 +98,7 @@ function Recurrent:init(size, width, hidden)
   self.dropout = nn.Dropout(0.5)
   self.lstm = nn.LSTM(width, hidden, { bidirectional = true })
   self.output = nn.Dense(2 * hidden, 2)
+  nn.init.normal_(self.embedding.weight, 0, 0.1)
 end
 
 function Recurrent:forward(ids)
@@ -112,13 +114,14 @@ local Attentive = nn.Module:extend("Attentive")
 --- A small transformer (Vaswani et al., 2017); the mean over the sentence counts.
 function Attentive:init(size, width, layers)
   self.embedding = nn.Embedding(size, width, { padding_idx = PAD })
-  self.position = nn.PositionalEncoding(width, { dropout = 0.3, max_len = 512 })
+  self.position = nn.PositionalEncoding(width, { dropout = 0.2, max_len = 512 })
   self.layers = nn.ModuleList()
   for _ = 1, layers do
-    self.layers:add(nn.TransformerEncoderLayer(width, 4, { dim_feedforward = 2 * width, dropout = 0.3 }))
+    self.layers:add(nn.TransformerEncoderLayer(width, 4, { dim_feedforward = 2 * width, dropout = 0.2 }))
   end
   self.dropout = nn.Dropout(0.5)
   self.output = nn.Dense(width, 2)
+  nn.init.normal_(self.embedding.weight, 0, 0.1)
 end
 
 function Attentive:forward(ids)
@@ -148,7 +151,7 @@ local spec = {
   recipes = {
     { name = "bag", epochs = 5, batch_size = 32, lr = 0.001, weight_decay = 0.01 },
     { name = "lstm", epochs = 8, batch_size = 32, lr = 0.002, weight_decay = 0.01 },
-    { name = "transformer", epochs = 10, batch_size = 32, lr = 0.0007, weight_decay = 0.01 },
+    { name = "transformer", epochs = 8, batch_size = 32, lr = 0.001, weight_decay = 0.01 },
   },
   numbers = {
     { "epochs", "count", "how often all sentences are seen" },
@@ -166,7 +169,7 @@ local function read_options()
   local parser = training.parser("Learns whether a sentence about a film praises it (SST-2).")
   parser:argument("folder", "where the sentences are (default: $NNLUA_DATA/sentiment)"):args("?")
   training.options(parser, spec)
-  training.add(parser, "predict", nil, "asks the saved model about this text, in the place of training"):argname("<text>")
+  training.add(parser, "predict", nil, "asks the saved model about this text; trains nothing"):argname("<text>")
   return training.complete(training.parse(parser), spec)
 end
 
@@ -290,7 +293,9 @@ end
 --- Say what a saved model thinks of a text.
 local function predict(given)
   local model, vocab, name = load(given.save)
-  local ids = encode(vocab, seen_of(name, words_of(given.predict)))
+  local words = words_of(given.predict)
+  if #words == 0 then training.fail("--predict: expected a text with words", 2) end
+  local ids = encode(vocab, seen_of(name, words))
   local shares = nn.no_grad(function() return model(ids:unsqueeze(1)) end):softmax(-1)[1]
   local class = shares:argmax(1):item()
   print(("%s  %.1f %%"):format(CLASSES[class], 100 * shares[class]))

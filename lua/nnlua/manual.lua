@@ -259,6 +259,11 @@ nn.version = nil
 --- Callbacks for fit, evaluate and predict: tables with functions such as on_epoch_end(logs).
 nn.callbacks = nil
 
+--- Text to tensors and back: tokenizers and vocabularies (ids begin with 1), sequences of different lengths, what
+-- decodes and measures. A tokenizer has the methods encode, encode_batch, decode, decode_batch, tokens, token, id,
+-- size, save and to_table.
+nn.text = nil
+
 --- Functions of the same names as layers, whose weights are arguments.
 nn.functional = nil
 

@@ -73,12 +73,12 @@ end
 
 --- Learn a tokenizer from text: the pair of tokens that is most often side by side becomes a token, again and again.
 -- @param corpus string, list of strings, or a function that gives the next string, nil at the end
--- @param options table? vocab_size (tokens at the end, special ones and the 256 bytes included; 8192), merges (in its
--- place: how many pairs are merged), min_frequency (2: rarer pairs are left), specials (a list of texts, which get the
--- first ids), pad, unk, bos, eos (texts of special tokens with these roles; true for <pad>, <unk>, <bos>, <eos>), split
--- ("gpt2": words by its pattern; "gpt4": that of cl100k and Llama 3; "none"), digits (at most so many in a token: for
--- gpt4 3, for gpt2 any number), max_token_length (bytes), lowercase (false), prefix (false; true: text begins with a
--- blank, so that its first word is a word as any other)
+-- @param options table? vocab_size (tokens at the end, special ones and the 256 bytes included; 8192), merges (how
+-- many pairs are merged, where vocab_size is left out), min_frequency (2: rarer pairs are left), specials (a list of
+-- texts, which get the first ids), pad, unk, bos, eos (texts of special tokens with these roles; true for <pad>, <unk>,
+-- <bos>, <eos>), split ("gpt2": words by its pattern; "gpt4": that of cl100k and Llama 3; "none"), digits (at most so
+-- many in a token: for gpt4 3, for gpt2 any number), max_token_length (bytes), lowercase (false), prefix (false; true:
+-- text begins with a blank, so that its first word is a word as any other)
 -- @return tokenizer
 local function train(corpus, options)
   options = check.options(who .. ".train", options, train_options)
