@@ -1,4 +1,5 @@
-// texts.c: JSON, tables, and safetensors, whose header is JSON.
+// texts.c: JSON, tables, merges of tokenizers, and safetensors, whose header is JSON.
+#include "data/bpe.h"
 #include "io/csv.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -75,6 +76,48 @@ static nnl_status read_csv(nnl_context *ctx, const char *data, size_t size) {
     return status;
 }
 
+// ---- merges.txt, for a tokenizer of all bytes and some more tokens
+
+static bool make_merges(nnl_context *ctx, int variant, nnl_bytes *out) {
+    static const char text[] = "#version: 0.2\n\xc4\xa0 t\nh e\n\xc4\xa0t he\ni n\ne r\nt h\nth er\n";
+    (void)ctx;
+    return variant == 0 && nnl_bytes_add(out, text, sizeof text - 1) == NNL_OK;
+}
+
+static nnl_status add_tokens(nnl_bpe *bpe) {
+    static const char *const more[] = {" t", "he", " the", "in", "er", "th", "ther"};
+    for (int byte = 0; byte < 256; byte++) {
+        char c = (char)byte;
+        if (nnl_bpe_add_token(bpe, &c, 1, true) != NNL_OK) return bpe->ctx->status;
+    }
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        if (nnl_bpe_add_token(bpe, more[i], strlen(more[i]), true) != NNL_OK) return bpe->ctx->status;
+    }
+    return nnl_bpe_seal(bpe);
+}
+
+// Whatever the merges are, any bytes come back as they were.
+static void bring_back(nnl_bpe *bpe, const char *data, size_t size) {
+    nnl_bytes ids = {.ctx = bpe->ctx}, text = {.ctx = bpe->ctx};
+    bool done = nnl_bpe_encode(bpe, data, size, true, &ids) == NNL_OK &&
+                nnl_bpe_decode(bpe, (const int64_t *)(void *)ids.data, ids.length / sizeof(int64_t), true,
+                               &text) == NNL_OK;
+    if (done && (text.length != size || (size > 0 && memcmp(text.data, data, size) != 0))) abort();
+    nnl_bytes_free(&ids);
+    nnl_bytes_free(&text);
+}
+
+static nnl_status read_merges(nnl_context *ctx, const char *data, size_t size) {
+    nnl_bpe *bpe = nnl_bpe_new(ctx, NNL_BPE_BYTES);
+    if (!bpe) return ctx->status;
+    bpe->rule = size % 2 ? NNL_SPLIT_GPT2 : NNL_SPLIT_GPT4;
+    nnl_status status = add_tokens(bpe);
+    if (status == NNL_OK) status = nnl_bpe_add_merges(bpe, data, size);
+    if (status == NNL_OK) bring_back(bpe, data, size);
+    nnl_bpe_free(bpe);
+    return status;
+}
+
 const fuzz_reader fuzz_texts[] = {
     {.name = "JSON",
      .words = "{}[]\",:\\u09-e.",
@@ -88,6 +131,11 @@ const fuzz_reader fuzz_texts[] = {
      .make = make_safetensors,
      .read = read_safetensors,
      .ends = true},
+    {.name = "merges",
+     .words = "the in\n\r#\xc4\xa0",
+     .suffix = ".txt .bpe",
+     .make = make_merges,
+     .read = read_merges},
     {.name = "tables", .words = ",\"\n\r#0-e.", .suffix = ".csv .tsv", .make = make_csv, .read = read_csv},
     {.name = NULL},
 };
