@@ -83,8 +83,8 @@ void nnl_set_functions(lua_State *L, const luaL_Reg *functions) {
 
 #define METATABLE_ROOM 48
 
-// The first of the list are found fastest: Lua puts what collides with them behind them, and the table, being large
-// enough, is never put in another order.
+// The first of the list are found fastest: Lua puts what collides with them behind them, and the table, being
+// large enough, is never put in another order.
 void nnl_new_metatable(lua_State *L, nnl_kept kind, const char *name, const luaL_Reg *metamethods) {
     nnl_bind *bind = lua_touserdata(L, NNL_BIND_INDEX);
     lua_createtable(L, 0, METATABLE_ROOM);
