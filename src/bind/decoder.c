@@ -130,7 +130,7 @@ static int new_decoder(lua_State *L) {
 }
 
 static int64_t check_id(lua_State *L, const nnl_bind *bind, int index) {
-    int64_t id;
+    int64_t id = 0;
     if (!nnl_lua_to_integer(L, index, &id))
         nnl_error(L, "expected token ids, got %s", nnl_type_name(L, bind, index));
     return id - 1;
