@@ -44,19 +44,18 @@ local function llama_tensors(c)
   local kv = c.num_key_value_heads * size
   local tensors = {
     ["model.embed_tokens.weight"] = nn.randn(c.vocab_size, c.hidden_size),
-      ["model.norm.weight"] = nn.rand(c.hidden_size),
+    ["model.norm.weight"] = nn.rand(c.hidden_size),
     ["lm_head.weight"] = nn.randn(c.vocab_size, c.hidden_size),
   }
   for layer = 0, c.num_hidden_layers - 1 do
-    for name, shape in pairs {
-      ["input_layernorm"] = { c.hidden_size }, ["post_attention_layernorm"] = { c.hidden_size },
-      ["self_attn.q_proj"] = { c.hidden_size, c.hidden_size }, ["self_attn.k_proj"] = { kv, c.hidden_size },
-      ["self_attn.v_proj"] = { kv, c.hidden_size }, ["self_attn.o_proj"] = { c.hidden_size, c.hidden_size },
-      ["mlp.gate_proj"] = { c.intermediate_size, c.hidden_size }, ["mlp.up_proj"] = { c.intermediate_size,
-        c.hidden_size },
-      ["mlp.down_proj"] = { c.hidden_size, c.intermediate_size },
+    for _, part in ipairs { -- in this order: a seed gives the same numbers every time
+      { "input_layernorm", c.hidden_size }, { "post_attention_layernorm", c.hidden_size },
+      { "self_attn.q_proj", c.hidden_size, c.hidden_size }, { "self_attn.k_proj", kv, c.hidden_size },
+      { "self_attn.v_proj", kv, c.hidden_size }, { "self_attn.o_proj", c.hidden_size, c.hidden_size },
+      { "mlp.gate_proj", c.intermediate_size, c.hidden_size }, { "mlp.up_proj", c.intermediate_size, c.hidden_size },
+      { "mlp.down_proj", c.hidden_size, c.intermediate_size },
     } do
-      tensors[("model.layers.%d.%s.weight"):format(layer, name)] = nn.rand(unpack(shape)) - 0.3
+      tensors[("model.layers.%d.%s.weight"):format(layer, part[1])] = nn.rand(unpack(part, 2)) - 0.3
     end
   end
   return tensors
@@ -272,10 +271,11 @@ describe("nn.models.gpt2", function()
     local t = { ["wte.weight"] = nn.randn(7, 8), ["wpe.weight"] = nn.randn(12, 8), ["ln_f.weight"] = nn.rand(8),
       ["ln_f.bias"] = nn.rand(8) }
     for layer = 0, 1 do
-      for name, shape in pairs {
-        ["attn.c_attn"] = { 8, 24 }, ["attn.c_proj"] = { 8, 8 }, ["mlp.c_fc"] = { 8, 32 }, ["mlp.c_proj"] = { 32, 8 },
-        ["ln_1"] = { 8 }, ["ln_2"] = { 8 },
+      for _, part in ipairs { -- in this order, as above
+        { "attn.c_attn", 8, 24 }, { "attn.c_proj", 8, 8 }, { "mlp.c_fc", 8, 32 }, { "mlp.c_proj", 32, 8 },
+        { "ln_1", 8 }, { "ln_2", 8 },
       } do
+        local name, shape = part[1], { unpack(part, 2) }
         t[("h.%d.%s.weight"):format(layer, name)] = nn.randn(unpack(shape)) * 0.5
         t[("h.%d.%s.bias"):format(layer, name)] = nn.randn(shape[#shape])
       end
