@@ -32,12 +32,12 @@ end
 -- become (0, size / 2), (1, size / 2 + 1) ..., as Hugging Face has rotary positions.
 local function by_halves(weight, heads)
   local rows, columns = weight:size(1), weight:size(2)
-  return weight:reshape(heads, rows // heads // 2, 2, columns):transpose(2, 3):reshape(rows, columns):contiguous()
+  return weight:reshape(heads, rows / heads / 2, 2, columns):transpose(2, 3):reshape(rows, columns):contiguous()
 end
 
 -- Name in the file of Llama's kind, shape, and what becomes of it, in the order of the binary file.
 local function layout(h)
-  local kv = h.dim // h.heads * h.kv_heads
+  local kv = h.dim / h.heads * h.kv_heads
   local function queries(weight) return by_halves(weight, h.heads) end
   local function keys(weight) return by_halves(weight, h.kv_heads) end
   return {
@@ -73,7 +73,7 @@ local function read_tensors(bytes, h)
     end
   end
   tensors["model.norm.weight"] = take { h.dim }
-  take { 2, h.length, h.dim // h.heads // 2 } -- tables of cosines and sines
+  take { 2, h.length, h.dim / h.heads / 2 } -- tables of cosines and sines
   if not h.shared then tensors["lm_head.weight"] = take { h.vocab, h.dim } end
   return tensors
 end

@@ -8,7 +8,7 @@
 // what it finds is still in the cache when it is used again.
 #define COLLECTOR_ROUND ((size_t)4 << 20)
 
-#define REPORT ((size_t)1 << 18) // bytes between two looks
+#define REPORT ((size_t)1 << 16) // bytes between two looks
 
 nnl_bind *nnl_bind_of(lua_State *L) {
     nnl_bind *bind = lua_touserdata(L, lua_upvalueindex(1));
