@@ -123,8 +123,8 @@ NNL_INLINE __m512i neighbours(bool half, const void *x, size_t at, size_t count)
 
 // 16 pairs of one row's elements with the other's, which may not be there
 NNL_INLINE __m512i partners(bool half, const void *x, size_t first, size_t second, bool both, size_t count) {
-    const short order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                             8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    static const short order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     __m512i joined;
     if (half) {
         const uint16_t *from = x;

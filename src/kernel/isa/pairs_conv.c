@@ -179,8 +179,8 @@ NNL_INLINE void transformed(int across, const float *x, size_t plane, size_t pit
 
 NNL_INLINE void input_tiles(int across, const float *x, size_t channel, size_t plane, size_t pitch,
                             uint32_t *v, size_t ld) {
-    const short order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                             8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    static const short order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     __m512 first[SIDE][SIDE], second[SIDE][SIDE];
     transformed(across, x, plane, pitch, first);
     transformed(across, x + channel, plane, pitch, second);
