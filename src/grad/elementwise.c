@@ -77,7 +77,7 @@ static nnl_status unary_run(nnl_context *ctx, nnl_call *call, const unary_state 
     if (status == NNL_OK) status = nnl_call_output(ctx, call, dtype, &x->shape);
     if (status != NNL_OK) return status;
     nnl_compute type = nnl_dtype_get(dtype)->compute;
-    nnl_apply_unary(call->out[0], x, type, ctx->kernels->elementwise->unary[state->kind][type], state->p);
+    nnl_apply_unary(call->out[0], x, type, state->kind, state->p);
     if (!nnl_grad_wanted(ctx, &x, 1)) return NNL_OK;
     unsigned saves = unary_saves[state->kind];
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
@@ -178,8 +178,7 @@ static nnl_status unary_grad_forward(nnl_context *ctx, nnl_call *call, const una
     if (!call->out[0]) return ctx->status;
     nnl_compute type = nnl_tensor_compute(dout);
     const nnl_tensor *some = x ? x : y ? y : dout;
-    nnl_apply_unary_grad(call->out[0], dout, x ? x : some, y ? y : some, type,
-                         ctx->kernels->elementwise->unary_grad[state->kind][type], state->p);
+    nnl_apply_unary_grad(call->out[0], dout, x ? x : some, y ? y : some, type, state->kind, state->p);
     return nnl_record(ctx, &(nnl_recording){.op = call->op,
                                             .n_inputs = 2,
                                             .inputs = (nnl_tensor *const[]){dout, x},
@@ -215,8 +214,7 @@ static nnl_status unary_grad_backward(nnl_context *ctx, nnl_node *node, nnl_tens
     dx[1] = nnl_tensor_new(ctx, first->dtype, &first->shape);
     if (!dx[1]) return ctx->status;
     nnl_compute type = nnl_tensor_compute(first);
-    nnl_apply_unary_grad2(dx[1], dout[0], first, x ? x : y, y ? y : x, type,
-                          ctx->kernels->elementwise->unary_grad2[state->kind][type], state->p);
+    nnl_apply_unary_grad2(dx[1], dout[0], first, x ? x : y, y ? y : x, type, state->kind, state->p);
     return nnl_record(ctx, &(nnl_recording){.op = &unary_grad2_records[state->kind],
                                             .n_inputs = 3,
                                             .inputs = (nnl_tensor *const[]){dout[0], first, x},

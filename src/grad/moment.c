@@ -171,7 +171,7 @@ static nnl_tensor *two_norm(nnl_context *ctx, nnl_tensor *x, const bool *dropped
     nnl_tensor *squares = nnl_reduced(ctx, NNL_REDUCE_SUM_SQUARE, x, dropped, keepdim, wide);
     if (!squares) return NULL;
     nnl_compute type = nnl_tensor_compute(squares);
-    nnl_apply_unary(squares, squares, type, ctx->kernels->elementwise->unary[NNL_UNARY_sqrt][type], NULL);
+    nnl_apply_unary(squares, squares, type, NNL_UNARY_sqrt, NULL);
     nnl_tensor *out = nnl_to(ctx, squares, x->dtype);
     nnl_tensor_release(squares);
     if (!out) return NULL;

@@ -86,6 +86,12 @@ typedef void nnl_test_fn(size_t n, uint8_t *out, const void *x);
 // out = c ? a : b, for elements of 1, 2, 4 or 8 bytes
 typedef void nnl_where_fn(size_t n, void *out, const uint8_t *c, const void *a, const void *b);
 
+// A copy that goes past the caches, of whole lines of NNL_LINE bytes to the beginning of a line. Other
+// threads may read it once `streamed` was called.
+#define NNL_LINE 64
+typedef void nnl_stream_fn(size_t bytes, void *out, const void *in);
+typedef void nnl_streamed_fn(void);
+
 // out[j] = the reduction over i < n of x[i * stride + j], for j < inner. n = 0 gives the neutral element (sum
 // 0, prod 1, max -inf or INT64_MIN ...). With inner = 1 and stride = 1 this is the reduction of one
 // contiguous row.
@@ -240,6 +246,8 @@ typedef struct nnl_elementwise_kernels {
     nnl_compare_fn *compare[NNL_COMPARE_COUNT][NNL_COMPUTE_COUNT];
     nnl_test_fn *test[NNL_TEST_COUNT][NNL_COMPUTE_COUNT];
     nnl_where_fn *where[4]; // by log2 of the element's bytes
+    nnl_stream_fn *stream;  // NULL where the processor has no such thing
+    nnl_streamed_fn *streamed;
 } nnl_elementwise_kernels;
 
 typedef struct nnl_reduce_kernels {

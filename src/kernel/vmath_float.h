@@ -36,6 +36,15 @@ NNL_INLINE float f32_between(float x, float low, float high) {
     return f32_at_most(f32_at_least(x, low), high);
 }
 
+// a b + c, rounded once: by a fused multiplication and addition, else by way of double.
+NNL_INLINE float f32_fused(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    return __builtin_fmaf(a, b, c);
+#else
+    return (float)((double)a * (double)b + (double)c);
+#endif
+}
+
 // Polynomials by halves (Estrin 1960): a few more products than Horner's rule, in half the steps that wait
 // for each other. c is in the order of rising powers.
 NNL_INLINE float f32_cubic(float x, const float *c) {
@@ -105,14 +114,9 @@ NNL_INLINE f32_power f32_exp_parts(float x, float tail) {
 
 NNL_INLINE float f32_power_value(f32_power v) { return (1 + v.core) * v.half * v.other_half; }
 
-// factor times the power, right also where the power alone would be subnormal. One rounding: by a fused
-// multiplication and addition, else by way of double.
+// factor times the power, right also where the power alone would be subnormal.
 NNL_INLINE float f32_power_times(f32_power v, float factor) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    return (factor + factor * v.core) * v.half * v.other_half;
-#else
-    return (float)(factor + (double)factor * (double)v.core) * v.half * v.other_half;
-#endif
+    return f32_fused(factor, v.core, factor) * v.half * v.other_half;
 }
 
 // The same for results known to be normal numbers: |x| < 87.
@@ -256,40 +260,35 @@ NNL_INLINE float f32_erf(float x) {
 }
 
 // The tail of the normal distribution: Phi(-t) = exp(-t^2 / 2) p / (t + a), for t = min(|x|, 14.6), where it
-// ends for floats. p is a polynomial in s = (t - a) / (t + a); of many a, this has the coefficients that
-// round best.
+// ends for floats. p is a polynomial in w - 1/2 for w = t / (t + a); of many a, this has the coefficients
+// that round best.
 #define F32_TAIL_A 2.609375f
 
 typedef struct f32_normal_tail {
-    float t, s, p;
+    float t, w, p;
     f32_power density; // without its 1 / sqrt(2 pi)
 } f32_normal_tail;
 
-// t^2 is needed beyond a float's digits, so it is split: the square of t's first half is exact.
+// exp(-t^2 / 2). t^2 is needed beyond a float's digits: the tail is what its rounding takes.
+NNL_INLINE f32_power f32_density(float t) {
+    float half = -0.5f * t, square = half * t;
+    return f32_exp_parts(square, f32_fused(half, t, -square));
+}
+
 NNL_INLINE f32_normal_tail f32_normal(float x) {
-    float t = f32_at_most(f32_abs(x), 14.6f);
-    float head = f32_from_bits(f32_bits(t) & 0xfffff000u);
-    f32_power v = f32_exp_parts(-0.5f * (head * head), -0.5f * ((t - head) * (t + head)));
-    float s = (t - F32_TAIL_A) / (t + F32_TAIL_A);
-    static const float p_of[] = {-0.452240974f,   0.154283568f,     -0.00130801252f,
-                                 -0.0171571653f,  0.000513422361f,  0.002714806f,
-                                 0.000284409267f, -0.000399694807f, -0.000131748442f};
-    float p = 0.712363064f + s * f32_poly8(s, p_of);
-    return (f32_normal_tail){t, s, p, v};
+    float t = f32_at_most(f32_abs(x), 14.6f), w = t / (t + F32_TAIL_A), s = w - 0.5f;
+    static const float p_of[] = {0.617134273f, -0.0104641002f, -0.274514645f, 0.0164295156f,
+                                 0.173747584f, 0.0364043862f,  -0.102321871f, -0.0674552023f};
+    float p = f32_fused(s, f32_fused(s, f32_poly7(s, p_of), -0.904481947f), 0.712363064f);
+    return (f32_normal_tail){t, w, p, f32_density(t)};
 }
 
 #define F32_INV_SQRT_2PI 0.398942280f
 
-// 4 ulp. Phi near 0 is 0.5 + x Q(x^2), which holds more digits than its tail; t / (t + a) is (1 + s) / 2. -0
-// at minus infinity, where it tends to.
+// 4 ulp. max(x, 0) - t Phi(-t): of x > 0 at least half is left. -0 at minus infinity, where it tends to.
 NNL_INLINE float f32_gelu(float x) {
     f32_normal_tail v = f32_normal(x);
-    float z = v.t * v.t;
-    static const float q_of[] = {0.398942006f, -0.066483665f, 0.00992695978f, -0.00106364212f};
-    float q = f32_cubic(z, q_of);
-    float tail = f32_power_times(v.density, v.p * (0.5f + 0.5f * v.s));
-    float far = f32_select(x < 0, -0.0f, x) - tail;
-    return f32_select(v.t < 0.7f, x * (0.5f + x * q), far);
+    return f32_select(x < 0, -0.0f, x) - f32_power_times(v.density, v.p * v.w);
 }
 
 // Phi(x) + x phi(x); 2^-22 of max(1, |.|)

@@ -7,6 +7,12 @@
 
 #define BLOCK 512
 #define WHOLE_LIMIT 131072 // elements that one thread takes without a walk
+
+// Results of so many bytes, with what they are made of, are more than a core's share of the caches. They go
+// to memory in small blocks, so that reading and writing overlap.
+#define STREAM_LEAST (16u << 20)
+#define STREAM_BLOCK 64 // doubles
+
 #define INPUTS (NNL_LOOP_OPERANDS - 1)
 
 // Of two arrays; of a number and an array; of an array and a number.
@@ -29,8 +35,11 @@ struct job {
     kernel kernel;
     const double *p;
     int inputs;
-    bool out_direct;            // out's memory is an array of such results
-    nnl_store_fn *store;        // for where it is not
+    bool out_direct;       // out's memory is an array of such results
+    nnl_store_fn *store;   // for where it is not
+    bool light;            // memory is what it waits for
+    nnl_stream_fn *stream; // for results that no cache would hold, else NULL
+    nnl_streamed_fn *streamed;
     bool direct[INPUTS];        // the memory is an array of the compute type
     nnl_load_fn *load[INPUTS];  // for where it is not
     size_t element[INPUTS + 1]; // bytes of one element in memory, out first
@@ -102,11 +111,37 @@ static bool row_is_direct(const job *j, const int64_t *stride, int form) {
     return direct;
 }
 
+// n elements from `at` on, of a direct row.
+static void run_stretch(const job *j, size_t at, size_t n, void *out, char *const *data,
+                        const int64_t *stride, int form) {
+    const void *in[INPUTS];
+    for (int k = 0; k < j->inputs; k++) in[k] = data[k + 1] + at * (size_t)stride[k + 1] * j->element[k + 1];
+    if (n > 0) j->call(j, n, out, in, form);
+}
+
+// A direct row whose results no cache would hold: they go past the caches, block by block by way of a buffer.
+// The memory to be overwritten need not be read then, a third of the traffic.
+static void stream_row(const job *j, size_t n, char *const *data, const int64_t *stride, int form) {
+    _Alignas(NNL_LINE) double buffer[STREAM_BLOCK];
+    size_t size = j->element[0], count = sizeof buffer / size, at = -(uintptr_t)data[0] % NNL_LINE / size;
+    if (at > n) at = n;
+    run_stretch(j, 0, at, data[0], data, stride, form);
+    for (; n - at >= count; at += count) {
+        run_stretch(j, at, count, buffer, data, stride, form);
+        j->stream(sizeof buffer, data[0] + at * size, buffer);
+    }
+    run_stretch(j, at, n - at, data[0] + at * size, data, stride, form);
+    j->streamed();
+}
+
 static void run_row(void *arg, size_t n, char *const *data, const int64_t *stride) {
     const job *j = arg;
     int form = binary_form(j, stride);
     if (row_is_direct(j, stride, form)) {
-        j->call(j, n, data[0], (const void *const *)(data + 1), form);
+        if (j->stream)
+            stream_row(j, n, data, stride, form);
+        else
+            j->call(j, n, data[0], (const void *const *)(data + 1), form);
         return;
     }
     double buffer[INPUTS + 1][BLOCK];
@@ -154,6 +189,10 @@ static void run_job(job *j, nnl_compute type, nnl_dtype result, const nnl_tensor
     }
     int64_t numel = nnl_tensor_numel(out);
     if (numel == 0 || run_whole(j, tensors, numel)) return;
+    if (j->light && (size_t)numel * info->size >= STREAM_LEAST) {
+        j->stream = kernels->elementwise->stream;
+        j->streamed = kernels->elementwise->streamed;
+    }
     nnl_loop loop;
     nnl_loop_init(&loop, j->inputs + 1, tensors);
     loop.stops = true; // nobody takes elements for places before the operation is through
@@ -166,26 +205,43 @@ static nnl_dtype native_dtype(nnl_compute type) {
     return native[type];
 }
 
-void nnl_apply_unary(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_unary_fn *fn,
-                     const double *p) {
+// Those that whole numbers have too: their results come as fast as memory takes them.
+static bool is_light(const nnl_elementwise_kernels *kernels, nnl_unary op) {
+    return kernels->unary[op][NNL_IN_INT] != NULL;
+}
+
+void nnl_apply_unary(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_unary op, const double *p) {
+    const nnl_elementwise_kernels *kernels = out->ctx->kernels->elementwise;
     nnl_dtype native = native_dtype(type);
     if (is_small(out) && is_plain(out, native, &out->shape) && is_plain(x, native, &out->shape)) {
-        fn((size_t)nnl_tensor_numel(out), nnl_tensor_data(out), nnl_tensor_data(x), p);
+        kernels->unary[op][type]((size_t)nnl_tensor_numel(out), nnl_tensor_data(out), nnl_tensor_data(x), p);
         return;
     }
-    job j = {.call = call_unary, .kernel.unary = fn, .p = p, .inputs = 1};
-    run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){out, x});
+    job j = {.call = call_unary,
+             .kernel.unary = kernels->unary[op][type],
+             .p = p,
+             .inputs = 1,
+             .light = is_light(kernels, op)};
+    run_job(&j, type, native, (const nnl_tensor *const[]){out, x});
 }
 
 void nnl_apply_unary_grad(nnl_tensor *dx, const nnl_tensor *dout, const nnl_tensor *x, const nnl_tensor *y,
-                          nnl_compute type, nnl_unary_grad_fn *fn, const double *p) {
-    job j = {.call = call_unary_grad, .kernel.unary_grad = fn, .p = p, .inputs = 3};
+                          nnl_compute type, nnl_unary op, const double *p) {
+    const nnl_elementwise_kernels *kernels = dx->ctx->kernels->elementwise;
+    job j = {.call = call_unary_grad,
+             .kernel.unary_grad = kernels->unary_grad[op][type],
+             .p = p,
+             .inputs = 3,
+             .light = is_light(kernels, op)};
     run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){dx, dout, x, y});
 }
 
 void nnl_apply_unary_grad2(nnl_tensor *out, const nnl_tensor *u, const nnl_tensor *dout, const nnl_tensor *x,
-                           const nnl_tensor *y, nnl_compute type, nnl_unary_grad2_fn *fn, const double *p) {
-    job j = {.call = call_unary_grad2, .kernel.unary_grad2 = fn, .p = p, .inputs = 4};
+                           const nnl_tensor *y, nnl_compute type, nnl_unary op, const double *p) {
+    job j = {.call = call_unary_grad2,
+             .kernel.unary_grad2 = out->ctx->kernels->elementwise->unary_grad2[op][type],
+             .p = p,
+             .inputs = 4};
     run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){out, u, dout, x, y});
 }
 
@@ -202,8 +258,9 @@ void nnl_apply_binary(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b,
     job j = {.call = call_binary,
              .kernel.binary = {kernels->binary[op][type], kernels->binary_first[op][type],
                                kernels->binary_second[op][type]},
-             .inputs = 2};
-    run_job(&j, type, native_dtype(type), (const nnl_tensor *const[]){out, a, b});
+             .inputs = 2,
+             .light = true};
+    run_job(&j, type, native, (const nnl_tensor *const[]){out, a, b});
 }
 
 void nnl_apply_compare(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b, nnl_compute type,

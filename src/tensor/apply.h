@@ -8,15 +8,13 @@
 #include "tensor/tensor.h"
 
 // `out` has the broadcast shape of the inputs and may be one of them. `type` is the compute type that the
-// kernel was, or is, picked for: the inputs are converted to it on the way in, the results to out's dtype on
+// kernel is, or was, picked for: the inputs are converted to it on the way in, the results to out's dtype on
 // the way out.
-void nnl_apply_unary(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_unary_fn *kernel,
-                     const double *p);
+void nnl_apply_unary(nnl_tensor *out, const nnl_tensor *x, nnl_compute type, nnl_unary op, const double *p);
 void nnl_apply_unary_grad(nnl_tensor *dx, const nnl_tensor *dout, const nnl_tensor *x, const nnl_tensor *y,
-                          nnl_compute type, nnl_unary_grad_fn *kernel, const double *p);
+                          nnl_compute type, nnl_unary op, const double *p);
 void nnl_apply_unary_grad2(nnl_tensor *out, const nnl_tensor *u, const nnl_tensor *dout, const nnl_tensor *x,
-                           const nnl_tensor *y, nnl_compute type, nnl_unary_grad2_fn *kernel,
-                           const double *p);
+                           const nnl_tensor *y, nnl_compute type, nnl_unary op, const double *p);
 void nnl_apply_binary(nnl_tensor *out, const nnl_tensor *a, const nnl_tensor *b, nnl_compute type,
                       nnl_binary op);
 

@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-// Elements in one part of a large reduction.
+// Elements in one part of a large reduction, and the parts of a very large one.
 #define PART_ELEMENTS NNL_REDUCE_SMALL
+#define PARTS 64
 
 // Whether the dropped dimensions are next to each other (dimensions of size 1 do not matter).
 static bool dropped_together(const nnl_tensor *x, const bool *dropped) {
@@ -87,6 +88,12 @@ typedef struct job {
     int64_t step; // blocks of `outer`, or of n, in one part
 } job;
 
+// Elements of a part: large reductions have fewer and larger parts, as each costs a little.
+static int64_t part_elements(const nnl_rows *r) {
+    int64_t part = r->outer * r->n * r->inner / PARTS;
+    return part < PART_ELEMENTS ? PART_ELEMENTS : part / PART_ELEMENTS * PART_ELEMENTS;
+}
+
 static void reduce_block(const job *j, int64_t block, int64_t from, int64_t count, char *out) {
     const nnl_rows *r = j->rows;
     const char *x = j->x + (size_t)((block * r->n + from) * r->inner) * j->element;
@@ -110,8 +117,8 @@ static void outer_part(void *arg, size_t part) {
 }
 
 static void run_outer(nnl_context *ctx, job *j) {
-    int64_t each = j->rows->n * j->rows->inner;
-    j->step = each >= PART_ELEMENTS ? 1 : PART_ELEMENTS / (each > 0 ? each : 1);
+    int64_t each = j->rows->n * j->rows->inner, part = part_elements(j->rows);
+    j->step = each >= part ? 1 : part / (each > 0 ? each : 1);
     nnl_pool_try(ctx->pool, (size_t)((j->rows->outer + j->step - 1) / j->step), outer_part, j);
 }
 
@@ -145,7 +152,8 @@ static bool is_cut(const nnl_rows *r) {
 // Into an array of j->out_element for each part and inner element, new, and NULL when there is no memory.
 static void *run_stretches(nnl_context *ctx, job *j, size_t *parts) {
     const nnl_rows *r = j->rows;
-    j->step = PART_ELEMENTS / r->inner > 64 ? PART_ELEMENTS / r->inner : 64;
+    int64_t part = part_elements(r) / r->inner;
+    j->step = part > 64 ? part : 64;
     *parts = (size_t)((r->n + j->step - 1) / j->step);
     j->out = nnl_alloc(&ctx->allocator, *parts * (size_t)r->inner * j->out_element);
     if (!j->out) return nnl_fail_null(ctx, NNL_ERR_MEMORY, "out of memory: no room for a reduction");

@@ -4,6 +4,10 @@
 #include "kernel/kernel.h"
 #include "kernel/vmath.h"
 
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
 // Operations in C. Not every operation uses all that it may.
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
@@ -272,6 +276,29 @@ static void where_64(size_t n, void *out, const uint8_t *c, const void *a, const
     each_where_64(n, out, c, a, b);
 }
 
+#if defined(__AVX512F__)
+#define STREAM_VECTOR(at, from) _mm512_stream_ps(at, _mm512_loadu_ps(from))
+#define STREAM_FLOATS 16
+#elif defined(__AVX__)
+#define STREAM_VECTOR(at, from) _mm256_stream_ps(at, _mm256_loadu_ps(from))
+#define STREAM_FLOATS 8
+#elif defined(__SSE2__)
+#define STREAM_VECTOR(at, from) _mm_stream_ps(at, _mm_loadu_ps(from))
+#define STREAM_FLOATS 4
+#endif
+
+#ifdef STREAM_VECTOR
+static void stream(size_t bytes, void *out, const void *in) {
+    for (size_t i = 0; i < bytes / sizeof(float); i += STREAM_FLOATS)
+        STREAM_VECTOR((float *)out + i, (const float *)in + i);
+}
+
+static void streamed(void) { _mm_sfence(); }
+#else
+#define stream NULL
+#define streamed NULL
+#endif
+
 const nnl_elementwise_kernels NNL_ISA_NAME(nnl_elementwise) = {
     .unary =
         {
@@ -329,4 +356,6 @@ const nnl_elementwise_kernels NNL_ISA_NAME(nnl_elementwise) = {
 #undef TEST
         },
     .where = {where_8, where_16, where_32, where_64},
+    .stream = stream,
+    .streamed = streamed,
 };

@@ -58,32 +58,48 @@ static double sum_f64(size_t n, const double *x) {
 }
 
 // Short rows go several at a time, each step for all of them before the next, because a step waits for the
-// one before. They are filled up to whole vectors: no lanes to set up and no elements left over.
+// one before. They are whole vectors, if need be filled up: no lanes to set up and no elements left over.
 typedef struct batch {
-    size_t rows, n, padded;
+    size_t rows, padded;
+    const float *x; // the rows, `padded` apart
     float value[BATCH * SHORT];
     float shift[BATCH], sum[BATCH]; // the largest; of the exponentials
 } batch;
 
-static void batch_load(batch *b, size_t rows, size_t n, const float *x) {
-    b->rows = rows;
-    b->n = n;
+static void batch_pad(batch *b, size_t n, const float *x) {
     b->padded = (n + VECTOR - 1) / VECTOR * VECTOR;
-    for (size_t r = 0; r < rows; r++) {
-        float *value = b->value + r * b->padded, top = -INFINITY;
+    b->x = b->value;
+    for (size_t r = 0; r < b->rows; r++) {
+        float *value = b->value + r * b->padded;
         for (size_t i = b->padded - VECTOR; i < b->padded; i++) value[i] = -INFINITY;
         for (size_t i = 0; i < n; i++) value[i] = x[r * n + i];
-#pragma omp simd reduction(max : top)
-        for (size_t i = 0; i < b->padded; i++) top = larger_f32(value[i], top);
-        b->shift[r] = top;
     }
 }
 
-// The values become their exponentials.
+NNL_INLINE float vectors_max(size_t n, const float *x) {
+    float top[VECTOR], half[8], quarter[4];
+    for (size_t j = 0; j < VECTOR; j++) top[j] = x[j];
+    for (size_t i = VECTOR; i < n; i += VECTOR)
+        for (size_t j = 0; j < VECTOR; j++) top[j] = larger_f32(x[i + j], top[j]);
+    for (size_t j = 0; j < 8; j++) half[j] = larger_f32(top[j], top[j + 8]);
+    for (size_t j = 0; j < 4; j++) quarter[j] = larger_f32(half[j], half[j + 4]);
+    return larger_f32(larger_f32(quarter[0], quarter[2]), larger_f32(quarter[1], quarter[3]));
+}
+
+static void batch_load(batch *b, size_t rows, size_t n, const float *x) {
+    b->rows = rows;
+    b->padded = n;
+    b->x = x;
+    if (n == 0 || n % VECTOR != 0) batch_pad(b, n, x);
+    for (size_t r = 0; r < rows; r++) b->shift[r] = vectors_max(b->padded, b->x + r * b->padded);
+}
+
+// The values, of x the exponentials, and their sums.
 static void batch_exp(batch *b) {
     for (size_t r = 0; r < b->rows; r++) {
+        const float *x = b->x + r * b->padded;
         float *value = b->value + r * b->padded, shift = b->shift[r];
-        NNL_INDEPENDENT for (size_t i = 0; i < b->padded; i++) value[i] = v_exp(value[i] - shift);
+        NNL_INDEPENDENT for (size_t i = 0; i < b->padded; i++) value[i] = v_exp(x[i] - shift);
     }
     for (size_t r = 0; r < b->rows; r++) {
         vector_f32 sum = {0};
