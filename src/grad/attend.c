@@ -6,8 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-#define ROWS 64     // queries of a tile
-#define COLUMNS 256 // keys of a tile, and elements from one row of a tile to the next
+#define ROWS 64     // queries of a tile, at most
+#define COLUMNS 256 // keys of a tile, at most
+#define SHORT 64    // keys that causal queries see half of: smaller tiles leave out more
 
 typedef struct job {
     nnl_context *ctx;
@@ -15,6 +16,7 @@ typedef struct job {
     const nnl_attention_kernels *kernels;
     nnl_compute type;
     size_t element, L, S, E, V, batches;
+    size_t rows, width; // queries of a tile, and elements from one row of it to the next
     nnl_tensor *out, *statistics;
     const nnl_attend_gradients *g;
     size_t units, parts; // part p does the units p, p + parts, p + 2 parts ...
@@ -87,11 +89,11 @@ typedef struct tile {
 
 static tile tile_of(const job *j, size_t part, size_t batch, size_t row) {
     const nnl_attend *a = j->a;
-    size_t bytes = ROWS * COLUMNS * j->element;
+    size_t bytes = j->rows * j->width * j->element;
     return (tile){.j = j,
                   .batch = batch,
                   .row = row,
-                  .rows = smaller(ROWS, j->L - row),
+                  .rows = smaller(j->rows, j->L - row),
                   .q = matrix_of(a->q, batch),
                   .k = matrix_of(a->k, batch),
                   .v = matrix_of(a->v, batch),
@@ -113,8 +115,8 @@ static size_t seen(const tile *t, size_t i) {
     return keys <= t->column ? 0 : smaller(keys - t->column, t->columns);
 }
 
-static char *score_row(const tile *t, size_t i) { return t->scores + i * COLUMNS * t->j->element; }
-static char *gradient_row(const tile *t, size_t i) { return t->gradient + i * COLUMNS * t->j->element; }
+static char *score_row(const tile *t, size_t i) { return t->scores + i * t->j->width * t->j->element; }
+static char *gradient_row(const tile *t, size_t i) { return t->gradient + i * t->j->width * t->j->element; }
 
 // The keys from `column` on, as far as the last row sees and a tile is wide.
 static bool next_columns(tile *t, size_t column) {
@@ -153,7 +155,7 @@ static void mask_row(const tile *t, size_t i, size_t n) {
 static void find_scores(const tile *t) {
     const job *j = t->j;
     multiply(j, t->rows, t->columns, j->E, j->a->scale, from_row(&t->q, t->row, false),
-             from_row(&t->k, t->column, true), 0, t->scores, COLUMNS);
+             from_row(&t->k, t->column, true), 0, t->scores, j->width);
     for (size_t i = 0; i < t->rows; i++) {
         size_t n = seen(t, i);
         if (t->mask.data && n > 0) mask_row(t, i, n);
@@ -221,8 +223,8 @@ static void finish_rows(const tile *t, const running *r, const matrix *out) {
 }
 
 static void forward_unit(const job *j, size_t part, size_t unit) {
-    size_t tiles = (j->L + ROWS - 1) / ROWS, batch = unit / tiles;
-    tile t = tile_of(j, part, batch, unit % tiles * ROWS);
+    size_t tiles = (j->L + j->rows - 1) / j->rows, batch = unit / tiles;
+    tile t = tile_of(j, part, batch, unit % tiles * j->rows);
     matrix out = matrix_of(j->out, batch);
     running r;
     for (size_t i = 0; i < t.rows; i++) {
@@ -232,7 +234,7 @@ static void forward_unit(const job *j, size_t part, size_t unit) {
     for (size_t column = 0; next_columns(&t, column); column += COLUMNS) {
         find_scores(&t);
         for (size_t i = 0; i < t.rows; i++) weigh_row(&t, i, &r, row_of(&out, t.row + i));
-        multiply(j, t.rows, j->V, t.columns, 1, (nnl_matrix){t.scores, COLUMNS, false},
+        multiply(j, t.rows, j->V, t.columns, 1, (nnl_matrix){t.scores, j->width, false},
                  from_row(&t.v, column, false), column > 0, row_of(&out, t.row), out.ld);
     }
     if (reach(j, t.row + t.rows - 1) == 0) clear_rows(&out, t.row, t.row + t.rows, j->V);
@@ -297,11 +299,11 @@ static void write_keys(const job *j, destination *d, size_t keys) {
 
 static void back_tile(const tile *t, destination *d) {
     const job *j = t->j;
-    nnl_matrix dout = from_row(&d->dout, t->row, false), gradient = {t->gradient, COLUMNS, false};
-    nnl_matrix turned = {t->gradient, COLUMNS, true}, weights = {t->scores, COLUMNS, true};
+    nnl_matrix dout = from_row(&d->dout, t->row, false), gradient = {t->gradient, j->width, false};
+    nnl_matrix turned = {t->gradient, j->width, true}, weights = {t->scores, j->width, true};
     find_scores(t);
     multiply(j, t->rows, t->columns, j->V, 1, dout, from_row(&t->v, t->column, true), 0, t->gradient,
-             COLUMNS);
+             j->width);
     for (size_t i = 0; i < t->rows; i++) back_row(t, i, d);
     write_keys(j, d, t->column + t->columns);
     if (d->dv.data) {
@@ -330,7 +332,7 @@ static void back_rows(tile *t, destination *d) {
 
 static void backward_unit(const job *j, size_t part, size_t batch) {
     destination d = destination_of(j, batch);
-    for (size_t row = 0; row < j->L && !nnl_pool_stops(j->ctx->pool); row += ROWS) {
+    for (size_t row = 0; row < j->L && !nnl_pool_stops(j->ctx->pool); row += j->rows) {
         tile t = tile_of(j, part, batch, row);
         back_rows(&t, &d);
     }
@@ -351,7 +353,7 @@ static void run_part(void *arg, size_t part) {
 static nnl_status run(job *j) {
     if (j->units == 0) return NNL_OK;
     j->parts = smaller(j->units, 4 * (size_t)nnl_pool_threads(j->ctx->pool));
-    j->room = nnl_alloc(&j->ctx->allocator, 2 * j->parts * ROWS * COLUMNS * j->element);
+    j->room = nnl_alloc(&j->ctx->allocator, 2 * j->parts * j->rows * j->width * j->element);
     if (!j->room) return nnl_fail(j->ctx, NNL_ERR_MEMORY, "out of memory: no room for tiles of attention");
     int held = nnl_gemm_hold();
     nnl_pool_run(j->ctx->pool, j->parts, run_part, j);
@@ -372,6 +374,8 @@ static job job_of(nnl_context *ctx, const nnl_attend *a) {
              .V = (size_t)last_size(a->v, 1),
              .batches = 1};
     for (int d = 0; d < a->q->shape.ndim - 2; d++) j.batches *= (size_t)a->q->shape.size[d];
+    j.rows = a->causal && j.S <= SHORT ? ROWS / 2 : ROWS;
+    j.width = smaller(COLUMNS, padded(j.S)) + NNL_SCORE_STEP;
     return j;
 }
 
@@ -388,7 +392,7 @@ nnl_status nnl_attend_forward(nnl_context *ctx, const nnl_attend *a, nnl_tensor 
     job j = job_of(ctx, a);
     j.out = out;
     j.statistics = statistics;
-    j.units = j.batches * ((j.L + ROWS - 1) / ROWS);
+    j.units = j.batches * ((j.L + j.rows - 1) / j.rows);
     if (j.S > 0) return run(&j);
     clear_out(&j);
     return NNL_OK;

@@ -14,6 +14,8 @@
 // The same of products by kernels of our own, and how many pieces these have at most.
 #define OWN_PIECE 524288
 #define OWN_PIECES 16
+// Their pieces differ by less than this many rows, so that threads end together.
+#define OWN_GRAIN 4
 // Of operands that are read as they lie, products of more than the one, up to the other.
 #define OWN_LEAST ((size_t)1 << 20)
 #define OWN_MOST ((size_t)1 << 29)
@@ -239,7 +241,7 @@ static void cut_own(product *p) {
     size_t panels = pieces_of(columns, panel), across = smaller(panels, wanted);
     *step_columns = pieces_of(panels, across) * panel;
     size_t down = smaller(pieces_of(wanted, across), pieces_of(rows, grain));
-    *step_rows = pieces_of(pieces_of(rows, down), PIECE_GRAIN) * PIECE_GRAIN;
+    *step_rows = pieces_of(pieces_of(rows, down), OWN_GRAIN) * OWN_GRAIN;
     p->pieces_m = pieces_of(p->m, p->step_m);
     p->pieces_n = pieces_of(p->n, p->step_n);
 }

@@ -294,7 +294,8 @@ NNL_INLINE float f32_gelu(float x) {
 // Phi(x) + x phi(x); 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_d(float x) {
     f32_normal_tail v = f32_normal(x);
-    float below = f32_power_value(v.density) * (v.p / (v.t + F32_TAIL_A) - F32_INV_SQRT_2PI * v.t);
+    float inverse = (1 - v.w) * (1 / F32_TAIL_A); // of t + a
+    float below = f32_power_value(v.density) * (v.p * inverse - F32_INV_SQRT_2PI * v.t);
     return f32_select(x < 0, below, 1 - below);
 }
 

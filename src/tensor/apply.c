@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define BLOCK 512
-#define WHOLE_LIMIT 131072 // elements that one thread takes without a walk
 
 // Results of so many bytes, with what they are made of, are more than a core's share of the caches. They go
 // to memory in small blocks, so that reading and writing overlap.
@@ -155,7 +154,7 @@ static bool same_layout(const nnl_tensor *a, const nnl_tensor *b) {
 
 // Contiguous operands of one shape need no walk at all.
 static bool run_whole(job *j, const nnl_tensor *const *tensors, int64_t numel) {
-    if (numel >= WHOLE_LIMIT || !j->out_direct || !nnl_tensor_is_contiguous(tensors[0])) return false;
+    if (numel >= NNL_LOOP_LEAST || !j->out_direct || !nnl_tensor_is_contiguous(tensors[0])) return false;
     const void *in[INPUTS];
     for (int k = 0; k < j->inputs; k++) {
         if (!j->direct[k] || !same_layout(tensors[0], tensors[k + 1])) return false;
@@ -171,7 +170,7 @@ static inline bool is_plain(const nnl_tensor *t, nnl_dtype dtype, const nnl_shap
     return t->dtype == dtype && nnl_shape_equal(&t->shape, shape) && nnl_tensor_is_contiguous(t);
 }
 
-static bool is_small(const nnl_tensor *out) { return nnl_tensor_numel(out) < WHOLE_LIMIT; }
+static bool is_small(const nnl_tensor *out) { return nnl_tensor_numel(out) < NNL_LOOP_LEAST; }
 
 // Fills in what depends on the operands' dtypes, and runs. `result` is the dtype of what the kernel writes.
 static void run_job(job *j, nnl_compute type, nnl_dtype result, const nnl_tensor *const *tensors) {

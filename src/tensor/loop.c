@@ -1,10 +1,8 @@
 // loop.c: merging dimensions and walking rows.
 #include "tensor/loop.h"
 
-// Elements of one part of a walk, some 5 microseconds of simple arithmetic, and of the shortest walk that is
-// worth waking a thread for.
+// Elements of one part of a walk: some 5 microseconds of simple arithmetic.
 #define PART_ELEMENTS 16384
-#define LEAST_ELEMENTS 65536
 
 // A large walk is cut into about so many parts: reading ahead starts anew in each. Those of a huge one are no
 // longer than some milliseconds, after which it may be asked to stop.
@@ -159,7 +157,7 @@ void nnl_loop_run(const nnl_loop *loop, nnl_pool *pool, nnl_row_task *task, void
     if (loop->numel == 0) return;
     if (loop->ndim == 0) {
         single_element(loop, task, arg);
-    } else if (loop->numel < LEAST_ELEMENTS) {
+    } else if (loop->numel < NNL_LOOP_LEAST) {
         walk_range(&w, 0, loop->numel);
     } else {
         size_t parts = (size_t)((loop->numel + w.part - 1) / w.part);

@@ -7,6 +7,7 @@
 #include "tensor/tensor.h"
 
 #define NNL_LOOP_OPERANDS 5
+#define NNL_LOOP_LEAST 65536 // elements of the shortest walk that is worth waking a thread for
 
 // One row: n elements of each operand, from data[k] on, stride[k] elements apart.
 typedef void nnl_row_task(void *arg, size_t n, char *const *data, const int64_t *stride);

@@ -14,6 +14,16 @@ describe("at the edges", function()
     assert.is_true(y:sum(1):allclose(nn.ones(3)))
   end)
 
+  it("the logarithm of the sum of no exponentials is -inf, whatever was computed before", function()
+    for _ = 1, 3 do
+      nn.full({8, 5}, 0 / 0):logsumexp(2)
+      local result = nn.zeros(3, 4, 0):logsumexp(3)
+      assert.is_true(result:eq(-math.huge):all():item())
+      assert.are.equal(0, nn.zeros(3, 0):softmax(2):numel())
+      assert.are.equal(0, nn.zeros(3, 0):log_softmax(2):numel())
+    end
+  end)
+
   it("the mean, the norm and std of halves do not overflow on the way", function()
     local x = nn.full({4}, 40000, {dtype = "float16"})
     assert.equal(40000, x:mean():item())

@@ -1,19 +1,14 @@
 // attention.c: kernels over one row of attention's scores: masks, weights and their gradients, and the
 // rotation of rotary embeddings. Rows are padded to a multiple of NNL_SCORE_STEP, so that no loop has a rest.
-#include "kernel/isa/isa.h"
-#include "kernel/vmath.h"
+#include "kernel/isa/lanes.h"
 
 #include <math.h>
 
 #define STEP NNL_SCORE_STEP
 
-// Lane by lane, then halves onto halves.
-NNL_INLINE float sum_lanes_f32(float lanes[STEP]) {
-    for (size_t half = STEP / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++) lanes[l] += lanes[l + half];
-    return lanes[0];
-}
+_Static_assert(STEP == VECTOR, "a row is made of whole vectors");
 
+// Halves onto halves.
 NNL_INLINE double sum_lanes_f64(double lanes[STEP]) {
     for (size_t half = STEP / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++) lanes[l] += lanes[l + half];
@@ -45,21 +40,12 @@ static void drop_f64(size_t n, void *weights, const uint8_t *kept, double scale)
 
 // ---- weights
 
-static double top_f32(size_t n, const void *scores) {
-    const float *s = scores;
-    float lanes[STEP];
-    for (size_t l = 0; l < STEP; l++) lanes[l] = s[l];
-    for (size_t j = STEP; j < n; j += STEP)
-        for (size_t l = 0; l < STEP; l++) lanes[l] = v_max(lanes[l], s[j + l]);
-    for (size_t half = STEP / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++) lanes[l] = v_max(lanes[l], lanes[l + half]);
-    return (double)lanes[0];
-}
+static double top_f32(size_t n, const void *scores) { return (double)vectors_max(n, scores); }
 
 static double top_f64(size_t n, const void *scores) {
     const double *s = scores;
     double top = s[0];
-    for (size_t j = 1; j < n; j++) top = v_max(top, s[j]);
+    for (size_t j = 1; j < n; j++) top = top_of_f64(s[j], top);
     return top;
 }
 
@@ -72,7 +58,7 @@ static double weigh_f32(size_t n, void *scores, double shift) {
             lanes[l] += w;
         }
     }
-    return (double)sum_lanes_f32(lanes);
+    return (double)vector_sum(vector_load(lanes));
 }
 
 static double weigh_f64(size_t n, void *scores, double shift) {
@@ -127,7 +113,7 @@ static double dot_f32(size_t n, const void *left, const void *right) {
     for (; j + STEP <= n; j += STEP)
         for (size_t l = 0; l < STEP; l++) lanes[l] += a[j + l] * b[j + l];
     for (size_t l = 0; j + l < n; l++) lanes[l] += a[j + l] * b[j + l];
-    return (double)sum_lanes_f32(lanes);
+    return (double)vector_sum(vector_load(lanes));
 }
 
 static double dot_f64(size_t n, const void *left, const void *right) {

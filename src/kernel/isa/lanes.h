@@ -67,6 +67,7 @@ NNL_INLINE float sum_leaf_f32(size_t n, const float *x) {
 // A vector of the widest instruction set, which others take in pieces: for sums that stay in registers.
 #define VECTOR 16
 typedef float vector_f32 __attribute__((vector_size(VECTOR * sizeof(float))));
+typedef int32_t vector_i32 __attribute__((vector_size(VECTOR * sizeof(int32_t))));
 typedef float vector_half_f32 __attribute__((vector_size(VECTOR / 2 * sizeof(float))));
 
 NNL_INLINE vector_f32 vector_load(const float *x) {
@@ -81,6 +82,26 @@ NNL_INLINE float vector_sum(vector_f32 v) {
     memcpy(&high, (const char *)&v + sizeof low, sizeof high);
     low += high;
     return ((low[0] + low[4]) + (low[2] + low[6])) + ((low[1] + low[5]) + (low[3] + low[7]));
+}
+
+// The larger one for softmax and its kin. NaN need not win: it makes the sum of exponentials NaN, and with it
+// all results.
+NNL_INLINE float top_of_f32(float a, float b) { return a > b ? a : b; }
+NNL_INLINE double top_of_f64(double a, double b) { return a > b ? a : b; }
+
+// The largest of whole vectors.
+NNL_INLINE float vectors_max(size_t n, const float *x) {
+    vector_f32 most = vector_load(x);
+    for (size_t i = VECTOR; i < n; i += VECTOR) {
+        vector_f32 v = vector_load(x + i);
+        vector_i32 higher = v > most;
+        most = (vector_f32)(((vector_i32)v & higher) | ((vector_i32)most & ~higher));
+    }
+    float top[VECTOR], half[VECTOR / 2], quarter[VECTOR / 4];
+    memcpy(top, &most, sizeof top);
+    for (size_t j = 0; j < VECTOR / 2; j++) half[j] = top_of_f32(top[j], top[j + VECTOR / 2]);
+    for (size_t j = 0; j < VECTOR / 4; j++) quarter[j] = top_of_f32(half[j], half[j + VECTOR / 4]);
+    return top_of_f32(top_of_f32(quarter[0], quarter[2]), top_of_f32(quarter[1], quarter[3]));
 }
 
 typedef double map_f64(double x, double shift);

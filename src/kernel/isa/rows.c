@@ -8,16 +8,12 @@
 #define SHORT 128
 #define BATCH 8
 
-// NaN need not win here: it makes the sum of exponentials NaN, and with it all results.
-NNL_INLINE float larger_f32(float a, float b) { return a > b ? a : b; }
-NNL_INLINE double larger_f64(double a, double b) { return a > b ? a : b; }
-
 static float row_max_f32(size_t n, const float *x) {
-    return fold_leaf_f32(n, x, 0, same_f32, larger_f32, -INFINITY);
+    return fold_leaf_f32(n, x, 0, same_f32, top_of_f32, -INFINITY);
 }
 
 static double row_max_f64(size_t n, const double *x) {
-    return fold_leaf_f64(n, x, 0, same_f64, larger_f64, -INFINITY);
+    return fold_leaf_f64(n, x, 0, same_f64, top_of_f64, -INFINITY);
 }
 
 NNL_INLINE float exp_shifted_f32(float x, float shift) { return v_exp(x - shift); }
@@ -67,23 +63,13 @@ typedef struct batch {
 } batch;
 
 static void batch_pad(batch *b, size_t n, const float *x) {
-    b->padded = (n + VECTOR - 1) / VECTOR * VECTOR;
+    b->padded = n > 0 ? (n + VECTOR - 1) / VECTOR * VECTOR : VECTOR;
     b->x = b->value;
     for (size_t r = 0; r < b->rows; r++) {
         float *value = b->value + r * b->padded;
         for (size_t i = b->padded - VECTOR; i < b->padded; i++) value[i] = -INFINITY;
         for (size_t i = 0; i < n; i++) value[i] = x[r * n + i];
     }
-}
-
-NNL_INLINE float vectors_max(size_t n, const float *x) {
-    float top[VECTOR], half[8], quarter[4];
-    for (size_t j = 0; j < VECTOR; j++) top[j] = x[j];
-    for (size_t i = VECTOR; i < n; i += VECTOR)
-        for (size_t j = 0; j < VECTOR; j++) top[j] = larger_f32(x[i + j], top[j]);
-    for (size_t j = 0; j < 8; j++) half[j] = larger_f32(top[j], top[j + 8]);
-    for (size_t j = 0; j < 4; j++) quarter[j] = larger_f32(half[j], half[j + 4]);
-    return larger_f32(larger_f32(quarter[0], quarter[2]), larger_f32(quarter[1], quarter[3]));
 }
 
 static void batch_load(batch *b, size_t rows, size_t n, const float *x) {
