@@ -402,6 +402,6 @@ local wrong = {
 }
 
 --- A line that must be an error in the engine, whatever came before.
-function rows.wrong(s) return s:target() .. " = " .. s:pick(wrong):gsub("%%s", (s:variable() or "nn")) end
+function rows.wrong(s) return s:target() .. " = " .. s:pick(wrong):gsub("%%s", (s:variable() or "nn.ones(2)")) end
 
 return rows
