@@ -6,6 +6,7 @@
 #        sh scripts/dev/bench.sh tensors [ROUNDS] [PATTERN]    operations on large tensors
 #        sh scripts/dev/bench.sh small [ROUNDS] [PATTERN]      operations on small ones
 #        sh scripts/dev/bench.sh mnist [ROUNDS]                an epoch of fit
+#        sh scripts/dev/bench.sh gpt TEXT [ROUNDS]             scripts/gpt.lua with its defaults: 300 steps of training
 #        sh scripts/dev/bench.sh web [SECONDS] [SERVER]        predictions over HTTP: see bench/web/run.sh
 #        sh scripts/dev/bench.sh kann [ROUNDS]                 rspamd's neural plugin with nnlua: see bench/kann.sh
 # BENCH_ROUNDS (2) and BENCH_SECONDS (2, of one program in one round) say how long it takes, BENCH_PICTURE (bench.png)
@@ -136,8 +137,32 @@ cases() {
     }' "$results"
 }
 
+# ---- a language model: the mean time of a step over 100 of them, the least of all
+
+gpt() {
+  text=${2:?a file of text}
+  scratch=$(mktemp -d)
+  for _ in $(seq "${3:-3}"); do
+    "$program" "$root/scripts/gpt.lua" "$text" --steps 300 --eval-every 100 --eval-rows 12 --sample 0 \
+      --save "$scratch/gpt.safetensors" | grep '^step' | sed 's/^/nnlua /'
+    "$python" "$bench/gpt.py" "$text" | sed 's/^/torch /'
+    GLIBC_TUNABLES=$keeping "$python" "$bench/gpt.py" "$text" | sed 's/^/torch /'
+  done | tee "$results"
+  rm -r "$scratch"
+  awk '
+    { for (i = 2; i < NF; i++) if ($(i + 1) == "ms") time = $i
+      if (!($1 in least) || time < least[$1]) least[$1] = time
+      sum[$1] += time; count[$1]++ }
+    END {
+      printf "nnlua %.1f ms a step, PyTorch %.1f, ratio %.2f; on average %.1f and %.1f, ratio %.2f\n", least["nnlua"],
+        least["torch"], least["torch"] / least["nnlua"], sum["nnlua"] / count["nnlua"], sum["torch"] / count["torch"],
+        sum["torch"] / count["torch"] / (sum["nnlua"] / count["nnlua"])
+    }' "$results"
+}
+
 case ${1:-} in
   sweep) sweep ;;
+  gpt) gpt "$@" ;;
   tensors | small | mnist) cases "$@" ;;
   *) overview "$@" ;;
 esac
