@@ -22,7 +22,9 @@ local refusals = {
 local function new_leaf(source)
   local shape = {}
   for d = 1, source:pick{0, 1, 1, 2, 2, 3} do shape[d] = source:int(1, 3) end
-  local values = source:list(model.numel(shape), function() return ("%.4f"):format(source:real() * 3 - 1.5) end)
+  local values = source:list(model.numel(shape), function() -- never whole, nor a half: steps are there
+    return ("%.4f37"):format(source:real() * 3 - 1.5)
+  end)
   local name = source:target()
   source.kept = source.kept + 1
   local text = "%s = nn.tensor(%s, {dtype = \"float64\"}):reshape(%s):clone():requires_grad_()"
