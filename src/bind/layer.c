@@ -142,12 +142,12 @@ static bool read_call_options(call *c) {
     static const nnl_option none[] = {{.name = NULL}};
     lua_State *L = c->L;
     char who[NNL_WHO_ROOM];
-    bool options = c->last > 1 && (nnl_is_options(L, c->last) || nnl_is_empty_table(L, c->last));
     const nnl_option *declared = c->layer->class->call ? c->layer->class->call : none;
     nnl_layer_call_defaults(c->layer, c->options);
+    if (c->last < 2 || !(nnl_is_options(L, c->last) || nnl_is_empty_table(L, c->last))) return false;
     nnl_reading reading = {L, c->bind, layer_name(c->layer, who), declared, c->options, NULL};
-    if (options) nnl_read_options(&reading, c->last, NULL);
-    return options;
+    nnl_read_options(&reading, c->last, NULL);
+    return true;
 }
 
 // Tensors of one result onto the stack: themselves, or in a table; nil where there is none.
@@ -170,10 +170,19 @@ static int count_tensors(const char *declared) {
     return count;
 }
 
-// The slots come before the call, so that nothing is lost where Lua has no memory for them.
+// Slots come before the call, so that nothing is lost where Lua has no memory for them.
 static int run_forward(call *c, nnl_layer *layer) {
+    nnl_tensor *out[NNL_LAYER_RESULTS], **slot = nnl_push_slot(c->L, c->bind);
+    if (nnl_layer_forward(c->bind->ctx, layer, c->n, c->inputs, c->options, out) != NNL_OK)
+        return nnl_raise(c->L, c->bind);
+    *slot = out[0];
+    return 1;
+}
+
+// The same for a class that declares what it gives.
+static int run_forward_of_parts(call *c, nnl_layer *layer) {
     lua_State *L = c->L;
-    const char *gives = layer->class->gives ? layer->class->gives : "output";
+    const char *gives = layer->class->gives;
     int first = lua_gettop(L) + 1, count = count_tensors(gives), results = 0;
     nnl_tensor **slot[NNL_LAYER_RESULTS], *out[NNL_LAYER_RESULTS];
     for (int k = 0; k < count; k++) slot[k] = nnl_push_slot(L, c->bind);
@@ -201,7 +210,7 @@ static int layer_forward(lua_State *L) {
     luaL_checkstack(L, 3 * NNL_LAYER_RESULTS + 4, "too many arguments");
     if (read_call_options(&c)) c.last--;
     read_inputs(&c);
-    return run_forward(&c, layer);
+    return layer->class->gives ? run_forward_of_parts(&c, layer) : run_forward(&c, layer);
 }
 
 // layer(...): by way of its hooks where it has some (lua/nnlua/hooks.lua).

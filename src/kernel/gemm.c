@@ -355,6 +355,8 @@ void nnl_gemm_batched(const nnl_kernels *kernels, nnl_pool *pool, nnl_product_ty
                  .stride_a = stride_a,
                  .stride_b = stride_b,
                  .stride_c = stride_c};
+    bool small = type == NNL_PRODUCT_FLOAT && batch == 1 && k > 0; // needs no plan
+    if (small && small_product(&p, m, n, a.data, b.data, c)) return;
     if (run_packed(&p, type)) return;
     p.way = nnl_panels_choose(kernels, &a, &b, m, n, k);
     p.own = suits_own(&p);
