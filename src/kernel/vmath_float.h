@@ -266,21 +266,20 @@ NNL_INLINE float f32_erf(float x) {
 
 typedef struct f32_normal_tail {
     float t, w, p;
-    f32_power density; // without its 1 / sqrt(2 pi)
+    float core, scale; // exp(-t^2 / 2) = (1 + core) scale 2^-64: 2^n alone would be no normal number
 } f32_normal_tail;
 
-// exp(-t^2 / 2). t^2 is needed beyond a float's digits: the tail is what its rounding takes.
-NNL_INLINE f32_power f32_density(float t) {
-    float half = -0.5f * t, square = half * t;
-    return f32_exp_parts(square, f32_fused(half, t, -square));
-}
+#define F32_TAIL_SHIFT 64
+#define F32_TAIL_UNIT 0x1p-64f
 
 NNL_INLINE f32_normal_tail f32_normal(float x) {
     float t = f32_at_most(f32_abs(x), 14.6f), w = t / (t + F32_TAIL_A), s = w - 0.5f;
     static const float p_of[] = {0.617134273f, -0.0104641002f, -0.274514645f, 0.0164295156f,
                                  0.173747584f, 0.0364043862f,  -0.102321871f, -0.0674552023f};
     float p = f32_fused(s, f32_fused(s, f32_poly7(s, p_of), -0.904481947f), 0.712363064f);
-    return (f32_normal_tail){t, w, p, f32_density(t)};
+    float half = -0.5f * t, square = half * t; // which has not all digits: the rest is added later
+    f32_reduced v = f32_exp_reduce(square, f32_fused(half, t, -square));
+    return (f32_normal_tail){t, w, p, f32_exp_core(v.r), f32_exp2_int(v.n + F32_TAIL_SHIFT)};
 }
 
 #define F32_INV_SQRT_2PI 0.398942280f
@@ -288,21 +287,22 @@ NNL_INLINE f32_normal_tail f32_normal(float x) {
 // 4 ulp. max(x, 0) - t Phi(-t): of x > 0 at least half is left. -0 at minus infinity, where it tends to.
 NNL_INLINE float f32_gelu(float x) {
     f32_normal_tail v = f32_normal(x);
-    return f32_select(x < 0, -0.0f, x) - f32_power_times(v.density, v.p * v.w);
+    float share = v.p * v.w;
+    return f32_select(x < 0, -0.0f, x) - f32_fused(share, v.core, share) * v.scale * F32_TAIL_UNIT;
 }
 
 // Phi(x) + x phi(x); 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_d(float x) {
     f32_normal_tail v = f32_normal(x);
     float inverse = (1 - v.w) * (1 / F32_TAIL_A); // of t + a
-    float below = f32_power_value(v.density) * (v.p * inverse - F32_INV_SQRT_2PI * v.t);
+    float below = (1 + v.core) * v.scale * F32_TAIL_UNIT * (v.p * inverse - F32_INV_SQRT_2PI * v.t);
     return f32_select(x < 0, below, 1 - below);
 }
 
 // phi(x) (2 - x^2); 2^-22 of max(1, |.|)
 NNL_INLINE float f32_gelu_d2(float x) {
     f32_normal_tail v = f32_normal(x);
-    return F32_INV_SQRT_2PI * f32_power_value(v.density) * (2 - v.t * v.t);
+    return F32_INV_SQRT_2PI * (1 + v.core) * v.scale * F32_TAIL_UNIT * (2 - v.t * v.t);
 }
 
 // The power as a double, which holds the smallest.
