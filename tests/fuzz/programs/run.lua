@@ -85,8 +85,12 @@ end
 
 local BATCH = 200
 
+-- Some results broadcast to more than a machine has; that is an error, and the machine is left alone.
+local MOST_MEMORY = 2147483648
+
 local function main()
   parse(arg)
+  nn.set_memory_limit(MOST_MEMORY)
   local start, seed, count, failed, errors, statements = nn.clock(), options.seed, 0, 0, 0, 0
   local base = live()
   local batch = seed
