@@ -119,6 +119,9 @@ end
 
 function model.copy_list(list) return table.move(list, 1, #list, 1, {}) end
 
+-- A table of more would not fit into memory.
+local MOST_ELEMENTS = 1e7
+
 --- The shape that both broadcast to.
 function model.broadcast(a, b)
   local shape, ndim = {}, math.max(#a, #b)
@@ -127,6 +130,7 @@ function model.broadcast(a, b)
     if x ~= y and x ~= 1 and y ~= 1 then model.fail("shapes do not broadcast") end
     shape[ndim - d] = x == 1 and y or x
   end
+  if model.numel(shape) > MOST_ELEMENTS then model.undecided() end
   return shape
 end
 
