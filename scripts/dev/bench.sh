@@ -140,7 +140,8 @@ cases() {
 # ---- a language model: the mean time of a step over 100 of them, the least of all
 
 gpt() {
-  text=${2:?a file of text}
+  text=${2:-}
+  [ -r "$text" ] || { echo "bench.sh: gpt wants a file of text to train on, such as tiny Shakespeare; got '$text'" >&2; exit 2; }
   scratch=$(mktemp -d)
   for _ in $(seq "${3:-3}"); do
     "$program" "$root/scripts/gpt.lua" "$text" --steps 300 --eval-every 100 --eval-rows 12 --sample 0 \
